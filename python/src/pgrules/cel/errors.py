@@ -1,0 +1,96 @@
+"""What can go wrong with an expression, its facts or its evaluation.
+
+Every error of the language is a :class:`CelError` and carries the SQLSTATE under
+which the database reports it, so that one table of codes serves SQL and Python.
+:class:`Interrupted` is no ``CelError`` on purpose: nothing in CEL may absorb it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why an expression does not compile.
+
+    ``line`` and ``column`` count from 1, in code points. ``hint`` says what would
+    be valid, and is empty where the message says it already. ``excerpt`` is the
+    source line with a caret under the column.
+    """
+
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.line}:{self.column}: {self.message}"
+        return "\n".join(part for part in (text, self.excerpt, self.hint) if part)
+
+
+class CelError(Exception):
+    """Base of all errors of the language."""
+
+    sqlstate: ClassVar[str] = "RE099"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidExpression(CelError):
+    """The expression does not compile; ``problems`` has every reason found."""
+
+    sqlstate = "RE020"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(
+            f"line {first.line}, column {first.column}: {first.message}{more}",
+            hint=first.hint,
+        )
+        self.problems = problems
+
+    @property
+    def detail(self) -> str:
+        """All problems with their source lines, as one text."""
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class ExpressionTooLarge(InvalidExpression):
+    """The expression is longer or deeper than the limits allow."""
+
+    sqlstate = "RE021"
+
+
+class RegexLibraryMissing(InvalidExpression):
+    """The expression uses regular expressions and the RE2 library is not there."""
+
+    sqlstate = "RE050"
+
+
+class InvalidFacts(CelError):
+    """The facts are no JSON object, or exceed what can be represented."""
+
+    sqlstate = "RE030"
+
+
+class EvaluationError(CelError):
+    """The evaluation ended in a CEL error (cel-spec, "Runtime Errors")."""
+
+    sqlstate = "RE040"
+
+
+class CostLimitExceeded(EvaluationError):
+    """The evaluation used up its cost limit; logic operators never absorb it."""
+
+    sqlstate = "RE041"
+
+
+class Interrupted(BaseException):
+    """The surrounding server asked the evaluation to stop."""
