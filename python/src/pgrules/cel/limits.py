@@ -1,0 +1,26 @@
+"""The bounds that keep one tenant's expression from hurting the others.
+
+Each has a documented default; exceeding one is an error with its own SQLSTATE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one expression and one evaluation may use."""
+
+    expression_length: int = 32_768
+    """Code points of an expression."""
+
+    nesting: int = 100
+    """Levels of an expression: brackets, calls, operators, member selections."""
+
+    cost: int = 1_000_000
+    """Cost units of one evaluation: about one for each step; a step over a string
+    of n code points costs n / 10 more, over a list or map of n elements n more."""
+
+
+DEFAULT_LIMITS = Limits()
