@@ -1,4 +1,4 @@
-"""Numbers as CEL counts, on Python's ``int`` and ``float`` (cel-spec, "Numeric Values").
+"""Numbers as CEL counts, on Python's ``int`` and ``float`` (cel-spec, "Values").
 
 Python's integers have no end, its ``//`` and ``%`` round down, its ``/`` raises and its
 parsers take ``1_000`` and blanks. Here int and uint end at 64 bits, division rounds
@@ -265,7 +265,7 @@ def format_double(value: float) -> str:
     size = abs(value)
     if size < 1e6 or size >= 1e16:
         # Python's own exponents start at the same 1e-4 below, and at 1e16 above.
-        return text[:-2] if text.endswith(".0") else text
+        return text.removesuffix(".0")
     sign = "-" if value < 0 else ""
     whole, _, fraction = text.lstrip("-").partition(".")
     exponent = len(whole) - 1
