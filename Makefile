@@ -1,0 +1,111 @@
+# What can be done here, each a target; `make help` lists them. Nothing needs to be installed first:
+# a target installs what it needs and this machine lacks (Debian or Ubuntu, as root or through sudo).
+#
+#   DATABASE_URL   a server of your own, in the environment or in .env; otherwise a private one under .pg/
+#   PYTHON         the interpreter for .venv/, 3.11 or newer
+#   PG_MAJOR       which of several installed PostgreSQL versions the private server is
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+
+python := .venv/bin/python
+pytest := $(python) -m pytest -c tests/pytest.ini
+config := --config python/pyproject.toml
+tools := python/tools
+
+# pytest folders, where they exist: those that need a server, and those that need none.
+server_tests := $(wildcard tests/migration tests/integration tests/security)
+unit_tests := $(wildcard tests/unit tests/conformance)
+python_sources := python tests
+shell_sources := $(wildcard $(tools)/*.sh docker/*.sh) .ci/run
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# ---------------------------------------------------------------- setting up
+
+.PHONY: setup
+setup: .venv/.installed server-installed ## Install what is missing; every target does so itself
+
+# The environment is as the lock says; the stamp is newer than both files it is made from.
+.venv/.installed: python/requirements.lock python/pyproject.toml
+	@$(tools)/setup.sh venv .venv
+	@touch $@
+
+# Looking costs less than keeping a stamp true that a removed package would make false.
+.PHONY: server-installed
+server-installed: | .venv/.installed
+	@$(tools)/setup.sh server
+	@$(tools)/setup.sh re2 build/re2
+
+.PHONY: lock
+lock: ## Renew python/requirements.lock from python/pyproject.toml
+	@python3 -m venv build/uv && build/uv/bin/pip install --quiet --upgrade uv
+	@printf 'hatchling\neditables\n' | build/uv/bin/uv pip compile --upgrade --universal --generate-hashes \
+		--python-version 3.11 --all-extras --custom-compile-command 'make lock' --quiet \
+		--output-file python/requirements.lock python/pyproject.toml - > /dev/null
+
+# ---------------------------------------------------------------- the server
+
+.PHONY: up
+up: server-installed ## Start the private server if it does not run, and deploy
+	@$(tools)/server.sh up
+
+.PHONY: dsn
+dsn: server-installed ## Print the superuser URI of a server that is deployed and ready
+	@$(tools)/server.sh dsn
+
+.PHONY: reset
+reset: server-installed ## Revert everything, with its data, and deploy anew
+	@$(tools)/server.sh reset
+
+.PHONY: down
+down: ## Stop the private server
+	@$(tools)/server.sh down
+
+.PHONY: clean
+clean: ## Stop the private server; remove it and all that was built or installed here
+	@$(tools)/server.sh clean
+	@if [ -e $(tools)/containers.sh ]; then $(tools)/containers.sh clean; fi
+	@rm -rf build .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- tests
+
+.PHONY: test
+test: server-installed ## All tests: unit, conformance, pgTAP, migration, integration, security
+	@$(tools)/test.sh
+
+.PHONY: test-unit
+test-unit: .venv/.installed ## The tests that need no server
+	@$(pytest) -m 'not integration' $(unit_tests)
+
+.PHONY: pgtap
+pgtap: server-installed ## pgTAP in a fresh database; TESTS='tests/pgtap/x.sql' for some
+	@$(tools)/pgtap.sh $(TESTS)
+
+.PHONY: conformance
+conformance: .venv/.installed ## CEL conformance cases: make conformance SUITE=folder of *.jsonl
+	@test -n '$(SUITE)' || { echo 'usage: make conformance SUITE=folder' >&2; exit 2; }
+	@$(python) tests/conformance/run.py '$(SUITE)'
+
+.PHONY: bench
+bench: up ## Benchmarks against the server
+	@PGRULES_DSN="$$($(tools)/server.sh start)" $(python) -m pgrules_bench
+
+.PHONY: demo
+demo: up ## A real set of rules over a year of flights
+	@DATABASE_URL="$$($(tools)/server.sh start)" PYTHONPATH=python $(python) -m demo
+
+# ---------------------------------------------------------------- what is checked without running
+
+.PHONY: bundle
+bundle: .venv/.installed ## Write pgrules.cel into the Sqitch change that carries it
+	@$(python) $(tools)/bundle.py
+
+.PHONY: lint
+lint: .venv/.installed ## Style, types, SQL, shell, and whether the bundle is fresh
+	@$(tools)/lint.sh
