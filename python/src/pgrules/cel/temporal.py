@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NoReturn
 from .errors import EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from zoneinfo import ZoneInfo
 
 NANOS_PER_SECOND = 1_000_000_000
@@ -357,12 +356,12 @@ def format_duration(duration: Duration) -> str:
 # --- arithmetic ----------------------------------------------------------------------
 
 
-def add_duration(timestamp: Timestamp, duration: Duration) -> Timestamp:
+def add_to_timestamp(timestamp: Timestamp, duration: Duration) -> Timestamp:
     """``timestamp + duration``, or a range error."""
     return timestamp_from_nanos(timestamp.nanos + duration.nanos)
 
 
-def subtract_duration(timestamp: Timestamp, duration: Duration) -> Timestamp:
+def subtract_from_timestamp(timestamp: Timestamp, duration: Duration) -> Timestamp:
     """``timestamp - duration``, or a range error."""
     return timestamp_from_nanos(timestamp.nanos - duration.nanos)
 
@@ -453,70 +452,72 @@ def utc_offset(seconds: int, zone: str) -> int:
     return 0 if local is None else local.days * SECONDS_PER_DAY + local.seconds
 
 
-def _local_seconds(timestamp: Timestamp, zone: str | None) -> int:
+def _local_seconds(timestamp: Timestamp, zone: str) -> int:
     seconds = timestamp.nanos // NANOS_PER_SECOND
-    return seconds if zone is None else seconds + utc_offset(seconds, zone)
+    return seconds + utc_offset(seconds, zone)
 
 
-def _local_date(timestamp: Timestamp, zone: str | None) -> tuple[int, int, int]:
+def _local_date(timestamp: Timestamp, zone: str) -> tuple[int, int, int]:
     return _date_from_days(_local_seconds(timestamp, zone) // SECONDS_PER_DAY)
 
 
 # --- accessors -----------------------------------------------------------------------
+#
+# Each reads a part of the local time in a zone; the methods of CEL without a zone read
+# that of "UTC".
 
 
-def get_full_year(timestamp: Timestamp, zone: str | None = None) -> int:
+def full_year(timestamp: Timestamp, zone: str) -> int:
     """Year; the hours before year 1 in a zone west of UTC are year 0."""
     return _local_date(timestamp, zone)[0]
 
 
-def get_month(timestamp: Timestamp, zone: str | None = None) -> int:
+def month(timestamp: Timestamp, zone: str) -> int:
     """Month, January is 0."""
     return _local_date(timestamp, zone)[1] - 1
 
 
-def get_date(timestamp: Timestamp, zone: str | None = None) -> int:
+def day_of_month_from_1(timestamp: Timestamp, zone: str) -> int:
     """Day of the month, the first is 1."""
     return _local_date(timestamp, zone)[2]
 
 
-def get_day_of_month(timestamp: Timestamp, zone: str | None = None) -> int:
+def day_of_month(timestamp: Timestamp, zone: str) -> int:
     """Day of the month, the first is 0."""
     return _local_date(timestamp, zone)[2] - 1
 
 
-def get_day_of_week(timestamp: Timestamp, zone: str | None = None) -> int:
+def day_of_week(timestamp: Timestamp, zone: str) -> int:
     """Day of the week, Sunday is 0."""
     # 1970-01-01 was a Thursday.
     return (_local_seconds(timestamp, zone) // SECONDS_PER_DAY + 4) % 7
 
 
-def get_day_of_year(timestamp: Timestamp, zone: str | None = None) -> int:
+def day_of_year(timestamp: Timestamp, zone: str) -> int:
     """Day of the year, the first of January is 0."""
     days = _local_seconds(timestamp, zone) // SECONDS_PER_DAY
     return days - _days_from_date(_date_from_days(days)[0], 1, 1)
 
 
-def get_hours(timestamp: Timestamp, zone: str | None = None) -> int:
+def hours(timestamp: Timestamp, zone: str) -> int:
     """Hour of the day, 0 to 23."""
     return _local_seconds(timestamp, zone) // 3_600 % 24
 
 
-def get_minutes(timestamp: Timestamp, zone: str | None = None) -> int:
+def minutes(timestamp: Timestamp, zone: str) -> int:
     """Minute of the hour, 0 to 59."""
     return _local_seconds(timestamp, zone) // 60 % 60
 
 
-def get_seconds(timestamp: Timestamp, zone: str | None = None) -> int:
+def seconds(timestamp: Timestamp, zone: str) -> int:
     """Second of the minute, 0 to 59."""
     return _local_seconds(timestamp, zone) % 60
 
 
-def get_milliseconds(timestamp: Timestamp, zone: str | None = None) -> int:
+def milliseconds(timestamp: Timestamp, zone: str) -> int:
     """Millisecond of the second, 0 to 999."""
-    if zone is not None:
-        # No offset has a fraction of a second, but an unknown zone is an error.
-        utc_offset(timestamp.nanos // NANOS_PER_SECOND, zone)
+    # No offset has a fraction of a second, but an unknown zone is an error.
+    utc_offset(timestamp.nanos // NANOS_PER_SECOND, zone)
     return timestamp.nanos // NANOS_PER_MILLISECOND % 1_000
 
 
@@ -543,24 +544,3 @@ def duration_milliseconds(duration: Duration) -> int:
     """The milliseconds beside the whole seconds, -999 to 999, not the total."""
     millis = abs(duration.nanos) // NANOS_PER_MILLISECOND % 1_000
     return millis if duration.nanos >= 0 else -millis
-
-
-TIMESTAMP_ACCESSORS: Mapping[str, Callable[[Timestamp, str | None], int]] = {
-    "getFullYear": get_full_year,
-    "getMonth": get_month,
-    "getDate": get_date,
-    "getDayOfMonth": get_day_of_month,
-    "getDayOfWeek": get_day_of_week,
-    "getDayOfYear": get_day_of_year,
-    "getHours": get_hours,
-    "getMinutes": get_minutes,
-    "getSeconds": get_seconds,
-    "getMilliseconds": get_milliseconds,
-}
-
-DURATION_ACCESSORS: Mapping[str, Callable[[Duration], int]] = {
-    "getHours": duration_hours,
-    "getMinutes": duration_minutes,
-    "getSeconds": duration_seconds,
-    "getMilliseconds": duration_milliseconds,
-}
