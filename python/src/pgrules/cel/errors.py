@@ -81,9 +81,24 @@ class InvalidFacts(CelError):
 
 
 class EvaluationError(CelError):
-    """The evaluation ended in a CEL error (cel-spec, "Runtime Errors")."""
+    """The evaluation ended in a CEL error (cel-spec, "Runtime Errors").
+
+    ``place`` is the offset of the failing sub-expression; ``location`` its line and
+    column, set where the expression's text is known.
+    """
 
     sqlstate = "RE040"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.place: int | None = None
+        self.location: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        if self.location is None:
+            return self.message
+        line, column = self.location
+        return f"line {line}, column {column}: {self.message}"
 
 
 class CostLimitExceeded(EvaluationError):

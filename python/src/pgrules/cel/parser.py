@@ -95,7 +95,9 @@ class _Parser:
     def unexpected(self, expected: str) -> InvalidExpression:
         token = self.token
         if token.kind == "end":
-            return self.fail(token.start, f"expression ends where {expected} must stand")
+            return self.fail(
+                token.start, f"expression ends where {expected} must stand"
+            )
         lexeme = self.text[token.start : token.end]
         if len(lexeme) > 40:
             lexeme = lexeme[:37] + "..."
@@ -310,9 +312,7 @@ class _Parser:
     def starts_struct(self) -> bool:
         """Whether a '{' follows here, after any '.name' parts."""
         index = self.index
-        while (
-            self.tokens[index].kind == "." and self.tokens[index + 1].kind == "ident"
-        ):
+        while self.tokens[index].kind == "." and self.tokens[index + 1].kind == "ident":
             index += 2
         return self.tokens[index].kind == "{"
 
@@ -372,4 +372,3 @@ class _Parser:
                 break
         end = self.expect("}", "',' or the '}' of the map").end
         return MapLiteral(start, end, entries, frozenset(optionals))
-

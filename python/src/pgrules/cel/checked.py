@@ -1,0 +1,158 @@
+"""The checked tree: what the checker makes and the evaluators run.
+
+Every name is resolved: to a variable of the facts, to the slot of a macro's
+variable, to a constant, to a function. ``origin`` is the syntax node that a
+checked node stands for; places and texts in messages come from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .errors import Problem
+from .library import Function
+from .syntax import Node
+from .types import Type
+from .values import Value
+
+
+@dataclass(slots=True)
+class Checked:
+    """A checked sub-expression."""
+
+    origin: Node
+
+    def children(self) -> Iterator[Checked]:
+        """The direct sub-expressions, in source order."""
+        return iter(())
+
+
+@dataclass(slots=True)
+class Constant(Checked):
+    """A value known at compile time."""
+
+    value: Value
+
+
+@dataclass(slots=True)
+class Variable(Checked):
+    """A name looked up in the facts; ``fallback`` is the type it else denotes."""
+
+    name: str
+    fallback: Type | None = None
+
+
+@dataclass(slots=True)
+class Local(Checked):
+    """A macro's variable, in its slot."""
+
+    name: str
+    slot: int
+
+
+@dataclass(slots=True)
+class Field(Checked):
+    """A map's value under a field name; whether it is there when ``test`` is set."""
+
+    operand: Checked
+    name: str
+    test: bool
+
+    def children(self) -> Iterator[Checked]:
+        yield self.operand
+
+
+@dataclass(slots=True)
+class Invoke(Checked):
+    """A call of a function with its arguments, a method's target first."""
+
+    function: Function
+    arguments: list[Checked]
+    place: int
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.arguments
+
+
+@dataclass(slots=True)
+class Chain(Checked):
+    """``&&`` or ``||`` over two or more operands."""
+
+    operator: str
+    operands: list[Checked]
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.operands
+
+
+@dataclass(slots=True)
+class Choice(Checked):
+    """The conditional operator."""
+
+    condition: Checked
+    then: Checked
+    otherwise: Checked
+
+    def children(self) -> Iterator[Checked]:
+        yield self.condition
+        yield self.then
+        yield self.otherwise
+
+
+@dataclass(slots=True)
+class MakeList(Checked):
+    """A list from its elements."""
+
+    elements: list[Checked]
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.elements
+
+
+@dataclass(slots=True)
+class MakeMap(Checked):
+    """A map from its entries."""
+
+    entries: list[tuple[Checked, Checked]]
+
+    def children(self) -> Iterator[Checked]:
+        for key, value in self.entries:
+            yield key
+            yield value
+
+
+@dataclass(slots=True)
+class Loop(Checked):
+    """A macro over a list or a map's keys; see ``syntax.Comprehension``."""
+
+    kind: str
+    slot: int
+    range: Checked
+    condition: Checked | None
+    transform: Checked | None
+    place: int
+
+    def children(self) -> Iterator[Checked]:
+        yield self.range
+        if self.condition is not None:
+            yield self.condition
+        if self.transform is not None:
+            yield self.transform
+
+
+@dataclass(slots=True)
+class Failure(Checked):
+    """A part that does not compile, in an expression taken unchecked: an error
+    when it is evaluated (cel-spec, "Gradual Type Checking")."""
+
+    problem: Problem
+
+
+def count(node: Checked) -> int:
+    """The nodes of a tree."""
+    total, pending = 0, [node]
+    while pending:
+        total += 1
+        pending.extend(pending.pop().children())
+    return total

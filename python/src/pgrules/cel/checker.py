@@ -1,0 +1,253 @@
+"""Syntax tree to checked tree: what every name and call refers to.
+
+All problems of an expression are found in one pass, each with its place and the
+nearest known name. An expression taken ``unchecked`` keeps its problems for the
+evaluation, where ``||`` may absorb them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import regex, source
+from .checked import (
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Failure,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    MakeMap,
+    Variable,
+)
+from .environment import Environment
+from .errors import EvaluationError, InvalidExpression, Problem, RegexLibraryMissing
+from .library import Function
+from .syntax import (
+    Call,
+    Comprehension,
+    Conditional,
+    Ident,
+    ListLiteral,
+    Literal,
+    Logical,
+    MapLiteral,
+    Node,
+    Select,
+    StructLiteral,
+)
+from .types import DENOTATIONS
+
+
+def check(
+    tree: Node, text: str, environment: Environment, *, unchecked: bool = False
+) -> tuple[Checked, int]:
+    """The checked tree and the number of slots that its macros need.
+
+    Raises :class:`InvalidExpression` with all problems found, unless
+    ``unchecked``, and :class:`RegexLibraryMissing`.
+    """
+    checker = _Checker(text, environment)
+    checked = checker.check(tree)
+    if checker.problems and not unchecked:
+        failure = RegexLibraryMissing if checker.regex_missing else InvalidExpression
+        raise failure(checker.problems)
+    return checked, checker.slots
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known name, or none."""
+    import difflib  # noqa: PLC0415 - wanted for mistakes only
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def _path(node: Node) -> list[str] | None:
+    """The names of a selection a.b.c, with a dot before an absolute one."""
+    names: list[str] = []
+    while isinstance(node, Select) and not node.test and not node.optional:
+        names.append(node.field)
+        node = node.operand
+    if not isinstance(node, Ident):
+        return None
+    names.append("." + node.name if node.absolute else node.name)
+    names.reverse()
+    return names
+
+
+class _Checker:
+    """The macro variables in scope and the problems so far."""
+
+    def __init__(self, text: str, environment: Environment) -> None:
+        self.text = text
+        self.environment = environment
+        self.scope: dict[str, int] = {}
+        self.slots = 0
+        self.problems: list[Problem] = []
+        self.regex_missing = False
+
+    def fail(self, node: Node, place: int, message: str, hint: str = "") -> Failure:
+        problem = source.problem(self.text, place, message, hint)
+        self.problems.append(problem)
+        return Failure(node, problem)
+
+    def check(self, node: Node) -> Checked:
+        match node:
+            case Literal():
+                return Constant(node, node.value)
+            case Ident():
+                return self.name(node)
+            case Select():
+                return self.select(node)
+            case Call():
+                return self.call(node)
+            case Logical():
+                operands = [self.check(operand) for operand in node.operands]
+                return Chain(node, node.operator, operands)
+            case Conditional():
+                return Choice(
+                    node,
+                    self.check(node.condition),
+                    self.check(node.then),
+                    self.check(node.otherwise),
+                )
+            case Comprehension():
+                return self.comprehension(node)
+            case ListLiteral():
+                if node.optionals:
+                    return self.optional_syntax(node, node.start)
+                return MakeList(node, [self.check(e) for e in node.elements])
+            case MapLiteral():
+                if node.optionals:
+                    return self.optional_syntax(node, node.start)
+                return MakeMap(
+                    node, [(self.check(k), self.check(v)) for k, v in node.entries]
+                )
+            case StructLiteral():
+                return self.fail(
+                    node,
+                    node.start,
+                    f"unknown message type {node.name}",
+                    "there are no protobuf messages; write a map, {'key': value}",
+                )
+        raise AssertionError(f"no such node: {node!r}")
+
+    # Names
+
+    def name(self, node: Ident) -> Checked:
+        if not node.absolute and node.name in self.scope:
+            return Local(node, node.name, self.scope[node.name])
+        name = "." + node.name if node.absolute else node.name
+        return self.resolve(node, name) or self.free(node)
+
+    def resolve(self, node: Node, name: str) -> Checked | None:
+        """A declared variable or a type's name, by the rules of containers."""
+        variables = self.environment.variables or {}
+        for candidate in self.environment.candidates(name):
+            if candidate in variables:
+                return Variable(node, candidate)
+        denoted = DENOTATIONS.get(name.removeprefix("."))
+        if denoted is None or (self.environment.variables is None and "." not in name):
+            return None
+        return Constant(node, denoted)
+
+    def free(self, node: Ident) -> Checked:
+        """A name that nothing declares: the facts may have it."""
+        variables = self.environment.variables
+        if variables is None:
+            return Variable(node, node.name, DENOTATIONS.get(node.name))
+        known = [*variables, *self.scope]
+        hint = _nearest(node.name, known)
+        return self.fail(node, node.start, f"unknown name {node.name}", hint)
+
+    def select(self, node: Select) -> Checked:
+        if node.optional:
+            return self.optional_syntax(node, node.start)
+        names = _path(node)
+        if names is not None and names[0] not in self.scope and not node.test:
+            resolved = self.resolve(node, ".".join(names))
+            if resolved is not None:
+                return resolved
+        return Field(node, self.check(node.operand), node.field, node.test)
+
+    # Calls
+
+    def call(self, node: Call) -> Checked:
+        if node.function == "_[?_]":
+            return self.optional_syntax(node, node.place)
+        arguments = [self.check(argument) for argument in node.arguments]
+        if node.target is None:
+            function = self.lookup(node.function)
+            return self.invoke(node, function, node.function, arguments, method=False)
+        names = _path(node.target)
+        if names is not None and names[0] not in self.scope:
+            qualified = ".".join([*names, node.function])
+            function = self.lookup(qualified)
+            if function is not None:
+                return self.invoke(node, function, qualified, arguments, method=False)
+        target = self.check(node.target)
+        function = self.lookup(node.function)
+        return self.invoke(
+            node, function, node.function, [target, *arguments], method=True
+        )
+
+    def lookup(self, name: str) -> Function | None:
+        functions = self.environment.functions
+        for candidate in self.environment.candidates(name):
+            if candidate in functions:
+                return functions[candidate]
+        return None
+
+    def invoke(
+        self,
+        node: Call,
+        function: Function | None,
+        name: str,
+        arguments: list[Checked],
+        *,
+        method: bool,
+    ) -> Checked:
+        if function is None:
+            known = (n for n in self.environment.functions if n.isidentifier())
+            return self.fail(
+                node, node.place, f"unknown function {name}", _nearest(name, known)
+            )
+        if not function.accepts(method=method, arguments=len(arguments) - method):
+            return self.fail(
+                node,
+                node.place,
+                f"{name} is not called with these arguments",
+                function.usage(),
+            )
+        if function.validate is not None:
+            try:
+                function.validate(
+                    [a.value if isinstance(a, Constant) else None for a in arguments]
+                )
+            except EvaluationError as error:
+                self.regex_missing |= isinstance(error, regex.EngineMissing)
+                return self.fail(node, node.place, error.message, error.hint)
+        return Invoke(node, function, arguments, node.place)
+
+    def comprehension(self, node: Comprehension) -> Checked:
+        looped = self.check(node.range)
+        slot, outer = self.slots, self.scope
+        self.slots += 1
+        self.scope = {**outer, node.variable: slot}
+        condition = None if node.condition is None else self.check(node.condition)
+        transform = None if node.transform is None else self.check(node.transform)
+        self.scope = outer
+        return Loop(node, node.kind, slot, looped, condition, transform, node.place)
+
+    def optional_syntax(self, node: Node, place: int) -> Checked:
+        return self.fail(
+            node,
+            place,
+            "optional values are not available",
+            "use has() and the conditional operator, has(a.b) ? a.b : 0",
+        )

@@ -1,0 +1,80 @@
+"""What a function is: its name, its signatures, and the Python that computes it.
+
+A library is a mapping from names to functions; ``standard`` has cel-spec's own,
+extension libraries add theirs. Signatures are CEL declarations as cel-spec writes
+them, ``string.(int) -> string`` for a method; the checker reads their types, the
+interpreter only whether a call's form is among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from .values import Value
+
+Implementation = Callable[..., Value]
+"""Takes the evaluation's state, then the arguments; a method's target is first."""
+
+Validation = Callable[[Sequence[Value | None]], None]
+"""Looks at the arguments that are constants, None for the others, when a call is
+compiled, and raises :class:`EvaluationError` for one that can never work."""
+
+
+class Function(NamedTuple):
+    """A function of the language with all its overloads."""
+
+    name: str
+    signatures: tuple[str, ...]
+    implementation: Implementation
+    validate: Validation | None = None
+
+    def accepts(self, *, method: bool, arguments: int) -> bool:
+        """Whether some overload is called in this form with so many arguments."""
+        return (method, arguments) in _forms(self.signatures)
+
+    def usage(self) -> str:
+        """The signatures as a hint shows them."""
+        return "; ".join(
+            signature.replace(".(", f".{self.name}(")
+            if ".(" in signature
+            else self.name + signature
+            for signature in self.signatures
+        )
+
+
+_known_forms: dict[tuple[str, ...], frozenset[tuple[bool, int]]] = {}
+
+
+def _forms(signatures: tuple[str, ...]) -> frozenset[tuple[bool, int]]:
+    forms = _known_forms.get(signatures)
+    if forms is None:
+        forms = frozenset(map(_form, signatures))
+        _known_forms[signatures] = forms
+    return forms
+
+
+def _form(signature: str) -> tuple[bool, int]:
+    """Whether a signature is a method's, and how many arguments it has."""
+    head = signature[: signature.rindex(" -> ")]
+    method = ".(" in head
+    inside = head[head.index(".(") + 2 if method else 1 : -1]
+    if not inside.strip():
+        return method, 0
+    depth, count = 0, 1
+    for character in inside:
+        if character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+        elif character == "," and depth == 0:
+            count += 1
+    return method, count
+
+
+Library = dict[str, Function]
+
+
+def library(functions: Iterable[Function]) -> Library:
+    """Functions by name."""
+    return {function.name: function for function in functions}

@@ -1,0 +1,161 @@
+"""Compiled expressions: source text in, a program that evaluates facts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from . import source
+from .checked import Checked, count
+from .checker import check
+from .environment import Environment
+from .errors import (
+    CelError,
+    EvaluationError,
+    ExpressionTooLarge,
+    InvalidExpression,
+)
+from .evaluation import Evaluation
+from .interpreter import Closure, interpret, straight_cost, straight_nodes
+from .parser import parse
+from .values import Value
+
+_DEFAULT = Environment()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one sub-expression gave in a traced evaluation.
+
+    ``text`` is the sub-expression as written, ``start`` its offset in code points.
+    ``error`` is set where it failed; a part that was skipped has no step.
+    """
+
+    text: str
+    start: int
+    value: Value
+    error: str | None
+
+
+class Program:
+    """A compiled expression. It keeps no state and may be used by many threads."""
+
+    __slots__ = ("_closure", "_cost", "_slots", "environment", "nodes", "text", "tree")
+
+    def __init__(
+        self, text: str, environment: Environment, tree: Checked, slots: int
+    ) -> None:
+        self.text = text
+        self.environment = environment
+        self.tree = tree
+        self.nodes = count(tree)
+        self._slots = slots
+        self._cost = straight_cost(tree)
+        self._closure = interpret(tree)
+
+    def evaluate(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> Value:
+        """The value of the expression over these variables.
+
+        ``variables`` maps names to CEL values, as ``facts.parse_facts`` gives them.
+        ``interrupted`` is asked every millisecond or so whether to stop.
+
+        Raises :class:`EvaluationError`, :class:`CostLimitExceeded` and, when told to
+        stop, :class:`Interrupted`.
+        """
+        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        return self._run(self._closure, state)
+
+    def trace(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> tuple[Value, EvaluationError | None, list[Step]]:
+        """The value or the error, and the steps that led to it, in source order.
+
+        Bodies of macros run many times and are left out.
+        """
+        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        state.trace = {}
+        value, failure = None, None
+        try:
+            value = self._run(interpret(self.tree, trace=True), state)
+        except EvaluationError as error:
+            failure = error
+        steps = []
+        for number, node in enumerate(straight_nodes(self.tree)):
+            if number in state.trace:
+                origin, outcome = node.origin, state.trace[number]
+                failed = isinstance(outcome, EvaluationError)
+                steps.append(
+                    Step(
+                        self.text[origin.start : origin.end],
+                        origin.start,
+                        None if failed else outcome,
+                        outcome.message if failed else None,
+                    )
+                )
+        return value, failure, steps
+
+    def _run(self, closure: Closure, state: Evaluation) -> Value:
+        if self._slots:
+            state.locals = [None] * self._slots
+        try:
+            state.charge(self._cost)
+            return closure(state)
+        except EvaluationError as error:
+            if error.place is not None:
+                error.location = source.location(self.text, error.place)
+            raise
+        except RecursionError:
+            raise EvaluationError(
+                "the caller's stack leaves no room for this expression"
+            ) from None
+        except MemoryError:
+            raise EvaluationError("the evaluation ran out of memory") from None
+
+
+def compile_expression(
+    text: str,
+    environment: Environment = _DEFAULT,
+    *,
+    unchecked: bool = False,
+    expand_macros: bool = True,
+) -> Program:
+    """Compile an expression.
+
+    ``unchecked`` turns unknown names and functions into errors of the evaluation.
+
+    Raises :class:`InvalidExpression` with every problem found, or one of its
+    subclasses :class:`ExpressionTooLarge` and :class:`RegexLibraryMissing`.
+    """
+    _refuse_surrogates(text)
+    try:
+        tree = parse(text, limits=environment.limits, expand_macros=expand_macros)
+        checked, slots = check(tree, text, environment, unchecked=unchecked)
+        return Program(text, environment, checked, slots)
+    except RecursionError:
+        problem = source.problem(
+            text, 0, "the caller's stack leaves no room for an expression so deep"
+        )
+        raise ExpressionTooLarge([problem]) from None
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        problem = source.problem(
+            text.encode(errors="replace").decode(),
+            error.start,
+            f"U+{ord(text[error.start]):04X} is no Unicode scalar value",
+        )
+        raise InvalidExpression([problem]) from None
+
+
+__all__ = ["CelError", "Program", "Step", "compile_expression"]
