@@ -1,0 +1,160 @@
+"""The language at the database's door: what the PL/Python functions call.
+
+Every function takes and gives what SQL has, text and arrays, and raises nothing: a
+call that cannot be answered gives a *failure*, JSON text with SQLSTATE, message,
+detail and hint, which PL/pgSQL raises. An evaluation that ends in an error of CEL is
+no failure but a result.
+
+Cancelling: while Python runs, the server cannot end a statement. The evaluator looks
+at the server's own flags instead and gives up by returning, after which the server
+raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInterrupts.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from .cache import ProgramCache
+from .environment import Environment
+from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
+from .facts import parse_facts, value_to_json
+from .program import Program, Step
+
+_programs = ProgramCache()
+_environments = {"{}": Environment()}
+
+
+def evaluate(
+    expression: str, environment: str, facts: str, trace: bool
+) -> tuple[bool | None, str | None, str | None, str | None]:
+    """Evaluate one rule: matched, error, trace as JSON text, failure."""
+    try:
+        variables = parse_facts(facts)
+        program = _program(expression, environment)
+        if trace:
+            value, failed, steps = program.trace(variables, interrupted=_interrupted)
+            error = None if failed is None else str(failed)
+            return value is True, error, _trace(steps), None
+        value = program.evaluate(variables, interrupted=_interrupted)
+    except (EvaluationError, InvalidExpression) as failed:
+        return False, str(failed), None, None
+    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+        return None, None, None, _failure(failure)
+    return value is True, None, None, None
+
+
+def evaluate_all(
+    expressions: list[str], environment: str, facts: str
+) -> tuple[list[bool] | None, list[str | None] | None, str | None]:
+    """Evaluate rules over the same facts: matched and error of each, failure."""
+    matched: list[bool] = []
+    errors: list[str | None] = []
+    try:
+        variables = parse_facts(facts)
+        for expression in expressions:
+            try:
+                program = _program(expression, environment)
+                value = program.evaluate(variables, interrupted=_interrupted)
+            except (EvaluationError, InvalidExpression) as failed:
+                matched.append(False)
+                errors.append(str(failed))
+            else:
+                matched.append(value is True)
+                errors.append(None)
+    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+        return None, None, _failure(failure)
+    return matched, errors, None
+
+
+def evaluate_expression(
+    expression: str, environment: str, facts: str
+) -> tuple[str | None, str | None]:
+    """Evaluate an expression that is no rule: its value as JSON text, failure."""
+    try:
+        variables = parse_facts(facts)
+        program = _program(expression, environment)
+        value = program.evaluate(variables, interrupted=_interrupted)
+        return value_to_json(value), None
+    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+        return None, _failure(failure)
+
+
+def check(
+    expression: str, environment: str
+) -> tuple[list[tuple[int, int, str, str]] | None, str | None]:
+    """The problems of an expression (line, column, message, hint), failure."""
+    try:
+        _program(expression, environment)
+    except InvalidExpression as invalid:
+        return [
+            (
+                problem.line,
+                problem.column,
+                problem.message,
+                "\n".join(part for part in (problem.excerpt, problem.hint) if part),
+            )
+            for problem in invalid.problems
+        ], None
+    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+        return None, _failure(failure)
+    return [], None
+
+
+def _program(expression: str, environment: str) -> Program:
+    return _programs.program(expression, environment, _environments[environment])
+
+
+def _trace(steps: list[Step]) -> str:
+    """A traced evaluation as JSON: an array of sub-expressions in source order."""
+    parts = []
+    for step in steps:
+        outcome = (
+            f'"value":{value_to_json(step.value, strict=False)}'
+            if step.error is None
+            else f'"error":{json.dumps(step.error)}'
+        )
+        text = json.dumps(step.text, ensure_ascii=False)
+        parts.append(f'{{"expression":{text},"offset":{step.start},{outcome}}}')
+    return f"[{','.join(parts)}]"
+
+
+def _failure(error: BaseException) -> str:
+    """Why a call could not be answered, for PL/pgSQL to raise."""
+    detail = hint = ""
+    if isinstance(error, Interrupted):
+        sqlstate, message = "57014", "the evaluation was cancelled"
+    elif isinstance(error, CelError):
+        sqlstate, message, hint = error.sqlstate, str(error), error.hint
+        if isinstance(error, InvalidExpression):
+            # The detail has each problem with its own hint.
+            detail, hint = error.detail, error.hint
+    elif isinstance(error, MemoryError):
+        sqlstate, message = "53200", "out of memory"
+    else:
+        import traceback  # noqa: PLC0415 - for defects only
+
+        sqlstate = "RE099"
+        message = f"internal error: {type(error).__name__}: {error}"
+        detail = "".join(traceback.format_exception(error))
+        hint = "this is a defect of pgrules; please report it with this detail"
+    return json.dumps(
+        {"sqlstate": sqlstate, "message": message, "detail": detail, "hint": hint}
+    )
+
+
+def _cancel_flags() -> Callable[[], bool] | None:
+    """A test of the server's wish to end this statement; None outside a server."""
+    import ctypes  # noqa: PLC0415 - wanted here only
+
+    try:
+        server = ctypes.CDLL(None)
+        # sig_atomic_t is int on every platform that PostgreSQL runs on.
+        query = ctypes.c_int.in_dll(server, "QueryCancelPending")
+        process = ctypes.c_int.in_dll(server, "ProcDiePending")
+    except (OSError, ValueError):
+        return None
+    return lambda: bool(query.value or process.value)
+
+
+_interrupted = _cancel_flags()

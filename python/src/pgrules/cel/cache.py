@@ -1,0 +1,68 @@
+"""Compiled programs by their content, so that nothing is compiled twice.
+
+The key is the expression's text and its environment, never a rule's id: after a
+rollback an id or a counter would name another program. The cache is bounded by the
+nodes of the programs it holds, which their memory follows (about 1 KB a node), and
+forgets the one that was unused for longest.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from .environment import Environment
+from .errors import InvalidExpression
+from .program import Program, compile_expression
+
+# Some 100 MB at the most; ten thousand rules of ten nodes.
+CAPACITY = 100_000
+
+# A refusal is kept too: a rule that stopped compiling must not cost a compilation
+# each time it is met.
+_REFUSAL_NODES = 10
+
+
+class ProgramCache:
+    """The programs of one environment after the other, least recently used out."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self.nodes = 0
+        self._entries: OrderedDict[
+            tuple[str, str], tuple[Program | InvalidExpression, int]
+        ] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def program(self, text: str, digest: str, environment: Environment) -> Program:
+        """The program of an expression, compiled when it is not there.
+
+        ``digest`` stands for the environment: equal digests, equal environments.
+        Raises what :func:`compile_expression` raises.
+        """
+        key = (text, digest)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._compile(text, environment)
+            self._entries[key] = entry
+            self.nodes += entry[1]
+            while self.nodes > self.capacity and len(self._entries) > 1:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self.nodes -= freed
+        else:
+            self._entries.move_to_end(key)
+        outcome = entry[0]
+        if isinstance(outcome, InvalidExpression):
+            raise outcome.with_traceback(None)
+        return outcome
+
+    @staticmethod
+    def _compile(
+        text: str, environment: Environment
+    ) -> tuple[Program | InvalidExpression, int]:
+        try:
+            program = compile_expression(text, environment)
+        except InvalidExpression as refusal:
+            return refusal, _REFUSAL_NODES
+        return program, program.nodes
