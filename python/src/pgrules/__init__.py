@@ -1,0 +1,75 @@
+"""A rules engine that lives in PostgreSQL.
+
+`Engine` evaluates the rules of one tenant, kept in a `RuleStore`: in the database
+(`PostgresRuleStore`), where they are also evaluated, or in memory
+(`InMemoryRuleStore`). Rules are written in CEL, see :mod:`pgrules.cel`. All errors are
+`PgRulesError`.
+"""
+
+from __future__ import annotations
+
+from .cel import Problem
+from .engine import Engine
+from .errors import (
+    Cancelled,
+    CompilationError,
+    CostLimitExceeded,
+    DuplicateRule,
+    DuplicateRuleId,
+    DuplicateRuleName,
+    EvaluationError,
+    ExpressionTooLarge,
+    InternalError,
+    InvalidFacts,
+    InvalidRule,
+    InvalidTenant,
+    NotDeployed,
+    PermissionDenied,
+    PgRulesError,
+    RegexUnavailable,
+    RuleNotFound,
+    StoreError,
+    StoreUnavailable,
+    TenantError,
+    TenantNotSet,
+    TransactionConflict,
+)
+from .memory import InMemoryRuleStore
+from .model import BrokenRule, EvaluationResult, Rule
+from .postgres import PostgresRuleStore
+from .store import EvaluatingStore, Evaluator, RuleStore
+
+__all__ = [
+    "BrokenRule",
+    "Cancelled",
+    "CompilationError",
+    "CostLimitExceeded",
+    "DuplicateRule",
+    "DuplicateRuleId",
+    "DuplicateRuleName",
+    "Engine",
+    "EvaluatingStore",
+    "EvaluationError",
+    "EvaluationResult",
+    "Evaluator",
+    "ExpressionTooLarge",
+    "InMemoryRuleStore",
+    "InternalError",
+    "InvalidFacts",
+    "InvalidRule",
+    "InvalidTenant",
+    "NotDeployed",
+    "PermissionDenied",
+    "PgRulesError",
+    "PostgresRuleStore",
+    "Problem",
+    "RegexUnavailable",
+    "Rule",
+    "RuleNotFound",
+    "RuleStore",
+    "StoreError",
+    "StoreUnavailable",
+    "TenantError",
+    "TenantNotSet",
+    "TransactionConflict",
+]

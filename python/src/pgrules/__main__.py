@@ -1,0 +1,5 @@
+"""``python -m pgrules`` is the command ``pgrules``."""
+
+from .cli import main
+
+main()

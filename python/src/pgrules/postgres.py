@@ -1,0 +1,260 @@
+"""Rules in PostgreSQL: a store for one tenant, and evaluation where the rules are.
+
+The statements stand here as constants, all of them: each is parameterised, and each
+that reads or writes a table repeats ``tenant_id = %s`` beside the table's policies,
+for the index and for a distributed planner. Transactions and the tenant's setting are
+left to :mod:`pgrules.tenant_session`, the database's errors to
+:mod:`pgrules.translate`.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from .cel import Problem
+from .cel.facts import facts_to_json
+from .errors import CompilationError, PgRulesError, RuleNotFound
+from .model import BrokenRule, EvaluationResult, Rule
+from .model import rule_id as as_rule_id
+from .tenant_session import TenantSession
+from .translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from uuid import UUID
+
+    from .store import Evaluator
+    from .tenant_session import AnyConnection, AnyPool, Rows
+
+ADD: Final = """
+INSERT INTO rules.rules (tenant_id, id, name, expression, active)
+VALUES (%s, %s, %s, %s, %s)
+RETURNING id, name, expression, active, created_at, updated_at
+"""
+
+GET: Final = """
+SELECT id, name, expression, active, created_at, updated_at
+FROM rules.rules
+WHERE tenant_id = %s AND id = %s
+"""
+
+LIST_ACTIVE: Final = """
+SELECT id, name, expression, active, created_at, updated_at
+FROM rules.rules
+WHERE tenant_id = %s AND active
+ORDER BY created_at, id
+"""
+
+UPDATE: Final = """
+UPDATE rules.rules
+SET name = %s, expression = %s, active = %s
+WHERE tenant_id = %s AND id = %s
+RETURNING id, name, expression, active, created_at, updated_at
+"""
+
+DELETE: Final = """
+DELETE FROM rules.rules
+WHERE tenant_id = %s AND id = %s
+RETURNING id
+"""
+
+PROBLEMS: Final = """
+SELECT problem.line, problem."column", problem.message, problem.hint
+FROM rules.check_expression(%s) AS problem
+"""
+
+COMPILE_ACTIVE: Final = """
+SELECT
+    rule.id, rule.name,
+    problem.line, problem."column", problem.message, problem.hint
+FROM rules.rules AS rule
+CROSS JOIN LATERAL rules.check_expression(rule.expression) AS problem
+WHERE rule.tenant_id = %s AND rule.active
+ORDER BY rule.created_at, rule.id, problem.line, problem."column"
+"""
+
+EVALUATE: Final = """
+SELECT rule_id, rule_name, matched, error, trace::text
+FROM rules.evaluate(%s, %s::jsonb, %s)
+"""
+
+EVALUATE_ALL: Final = """
+SELECT rule_id, rule_name, matched, error, trace::text
+FROM rules.evaluate_all(%s::jsonb)
+"""
+
+
+class PostgresRuleStore:
+    """The rules of one tenant in a database that pgrules is deployed to.
+
+    Takes a pool or a single connection of psycopg; both stay the caller's, who
+    closes them. The login needs the role ``rules_app``, or ``rules_tenant`` with a
+    binding to this tenant. Several threads may share a store; over a single
+    connection their calls queue up. A transaction that is open on the connection is
+    joined: its commit makes the store's work last, and its rollback undoes it.
+
+    Beside what `RuleStore` says, every method may raise `StoreError`, whose
+    `retry_safe` tells whether the call may simply be repeated, and `TenantError`
+    where the login may not act for the tenant.
+    """
+
+    def __init__(
+        self, pool_or_connection: AnyPool | AnyConnection, tenant_id: UUID | str
+    ) -> None:
+        self._session = TenantSession(pool_or_connection, tenant_id)
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant whose rules these are."""
+        return self._session.tenant_id
+
+    def evaluator(self) -> Evaluator:
+        """Evaluates these rules in the database, see `EvaluatingStore`."""
+        return PostgresEvaluator(self._session)
+
+    def add(self, rule: Rule) -> Rule:
+        """Store a new rule; see `RuleStore.add`."""
+        with self._writing("add rule", rule) as cursor:
+            cursor.execute(
+                ADD,
+                (self.tenant_id, rule.id, rule.name, rule.expression, rule.active),
+            )
+            return _rule(_only_row(cursor, "add rule", rule.id))
+
+    def get(self, rule_id: UUID | str) -> Rule:
+        """The rule of this id; see `RuleStore.get`."""
+        operation = "get rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        with self._session.transaction(operation, wanted) as cursor:
+            cursor.execute(GET, (self.tenant_id, wanted))
+            return _rule(_only_row(cursor, operation, wanted))
+
+    def list_active(self) -> list[Rule]:
+        """All active rules in one query; see `RuleStore.list_active`."""
+        with self._session.transaction("list active rules") as cursor:
+            cursor.execute(LIST_ACTIVE, (self.tenant_id,))
+            return [_rule(row) for row in cursor.fetchall()]
+
+    def update(self, rule: Rule) -> Rule:
+        """Replace the rule that has this id; see `RuleStore.update`."""
+        with self._writing("update rule", rule) as cursor:
+            cursor.execute(
+                UPDATE,
+                (rule.name, rule.expression, rule.active, self.tenant_id, rule.id),
+            )
+            return _rule(_only_row(cursor, "update rule", rule.id))
+
+    def delete(self, rule_id: UUID | str) -> None:
+        """Remove the rule of this id; see `RuleStore.delete`."""
+        operation = "delete rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        with self._session.transaction(operation, wanted, writes=True) as cursor:
+            cursor.execute(DELETE, (self.tenant_id, wanted))
+            _only_row(cursor, operation, wanted)
+
+    @contextmanager
+    def _writing(self, operation: str, rule: Rule) -> Iterator[Rows]:
+        """A transaction that stores this rule, and says why it does not compile."""
+        try:
+            with self._session.transaction(operation, rule.id, writes=True) as cursor:
+                yield cursor
+        except CompilationError as error:
+            error.problems = self._problems(operation, rule)
+            raise
+
+    def _problems(self, operation: str, rule: Rule) -> tuple[Problem, ...]:
+        """What is wrong with the expression of a rule that was just refused.
+
+        Asked for afterwards, because an error carries text alone; if this fails
+        too, the text has to do.
+        """
+        with (
+            suppress(PgRulesError),
+            self._session.transaction(operation, rule.id) as cursor,
+        ):
+            cursor.execute(PROBLEMS, (rule.expression,))
+            return tuple(_problem(row) for row in cursor.fetchall())
+        return ()
+
+
+class PostgresEvaluator:
+    """Evaluates a tenant's rules in the database, in the caller's transaction."""
+
+    def __init__(self, session: TenantSession) -> None:
+        self._session = session
+
+    def evaluate(
+        self, rule_id: UUID | str, facts: Mapping[str, object], *, trace: bool
+    ) -> EvaluationResult:
+        """See `Evaluator.evaluate`."""
+        operation = "evaluate rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        text = _facts(facts, operation, wanted)
+        with self._session.transaction(operation, wanted) as cursor:
+            cursor.execute(EVALUATE, (wanted, text, trace))
+            return _results(cursor.fetchall())[0]
+
+    def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+        """See `Evaluator.evaluate_all`."""
+        operation = "evaluate all rules"
+        text = _facts(facts, operation)
+        with self._session.transaction(operation) as cursor:
+            cursor.execute(EVALUATE_ALL, (text,))
+            return _results(cursor.fetchall())
+
+    def compile_active(self) -> list[BrokenRule]:
+        """See `Evaluator.compile_active`; one query, whatever the rules' number.
+
+        Programs live in the session that compiled them: a session of the pool that
+        has not seen a rule yet compiles it at the first evaluation.
+        """
+        with self._session.transaction("compile active rules") as cursor:
+            cursor.execute(COMPILE_ACTIVE, (self._session.tenant_id,))
+            rows = cursor.fetchall()
+        return [
+            BrokenRule(rule_id, name, tuple(_problem(row[2:]) for row in found))
+            for (rule_id, name), found in groupby(rows, key=lambda row: row[:2])
+        ]
+
+
+def _only_row(cursor: Rows, operation: str, rule_id: UUID) -> tuple[Any, ...]:
+    """The row of the rule that the query was about; raises `RuleNotFound`."""
+    row = cursor.fetchone()
+    if row is None:
+        raise RuleNotFound(operation=operation, subject=rule_id)
+    return row
+
+
+def _rule(row: tuple[Any, ...]) -> Rule:
+    identity, name, expression, active, created_at, updated_at = row
+    return Rule(
+        identity,
+        name,
+        expression,
+        active=active,
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+def _facts(facts: Mapping[str, object], operation: str, subject: object = "") -> str:
+    """The facts as JSON text; raises `InvalidFacts` before a connection is taken."""
+    with translated(operation, subject):
+        return facts_to_json(facts)
+
+
+def _results(rows: Iterable[tuple[Any, ...]]) -> list[EvaluationResult]:
+    return [
+        EvaluationResult(
+            rule_id, name, matched, error, None if trace is None else json.loads(trace)
+        )
+        for rule_id, name, matched, error, trace in rows
+    ]
+
+
+def _problem(row: tuple[Any, ...]) -> Problem:
+    line, column, message, hint = row
+    return Problem(line, column, message, hint or "")

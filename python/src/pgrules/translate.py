@@ -1,0 +1,150 @@
+"""The one place where errors from below become this package's exceptions.
+
+The database and the language name an error by the same SQLSTATE: those of class RE
+are listed in ``docs/errors.md``, the rest are PostgreSQL's own. So one table serves
+rules that are evaluated there and rules that are evaluated here.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from . import errors
+from .cel import CelError, InvalidExpression
+from .errors import PgRulesError, StoreError, StoreUnavailable, TransactionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
+    "RE001": errors.TenantNotSet,
+    "RE002": errors.InvalidTenant,
+    "RE010": errors.RuleNotFound,
+    "RE020": errors.CompilationError,
+    "RE021": errors.ExpressionTooLarge,
+    "RE030": errors.InvalidFacts,
+    "RE040": errors.EvaluationError,
+    "RE041": errors.CostLimitExceeded,
+    "RE050": errors.RegexUnavailable,
+    "RE099": errors.InternalError,
+    "22001": errors.InvalidRule,  # string_data_right_truncation
+    "22023": errors.InvalidRule,  # invalid_parameter_value
+    "22P02": errors.InvalidFacts,  # invalid_text_representation: not JSON
+    "22P05": errors.InvalidFacts,  # untranslatable_character: \u0000 in jsonb
+    "23502": errors.InvalidRule,  # not_null_violation
+    "23514": errors.InvalidRule,  # check_violation
+    "40001": TransactionConflict,  # serialization_failure
+    "40P01": TransactionConflict,  # deadlock_detected
+    "42501": errors.PermissionDenied,  # insufficient_privilege
+    "42703": errors.NotDeployed,  # undefined_column
+    "42883": errors.NotDeployed,  # undefined_function
+    "42P01": errors.NotDeployed,  # undefined_table
+    "3F000": errors.NotDeployed,  # invalid_schema_name
+    "53300": StoreUnavailable,  # too_many_connections
+    "54000": errors.InvalidFacts,  # program_limit_exceeded: a jsonb too large
+    "55P03": TransactionConflict,  # lock_not_available
+    "57014": errors.Cancelled,  # query_canceled
+    "57P01": StoreUnavailable,  # admin_shutdown
+    "57P02": StoreUnavailable,  # crash_shutdown
+    "57P03": StoreUnavailable,  # cannot_connect_now
+    "57P05": StoreUnavailable,  # idle_session_timeout
+}
+
+_BY_CONSTRAINT: Final[dict[str, type[PgRulesError]]] = {
+    "rules_pkey": errors.DuplicateRuleId,
+    "rules_tenant_id_name_key": errors.DuplicateRuleName,
+    "rules_tenant_id_fkey": errors.InvalidTenant,
+}
+
+_REASONS: Final[dict[str, str]] = {
+    "rules_tenant_id_fkey": "there is no such tenant",
+    "25P02": "the caller's transaction has failed already and must be rolled back",
+}
+
+_HINTS: Final[dict[type[PgRulesError], str]] = {
+    errors.NotDeployed: "deploy the database with 'pgrules migrate up'",
+}
+
+# Their own words are the same in every store, so the server's are not repeated.
+_OWN_WORDS: Final = (errors.RuleNotFound, errors.DuplicateRule)
+
+
+@dataclass(slots=True)
+class Scope:
+    """What is known while the operation runs, for `StoreError.retry_safe`."""
+
+    commit_sent: bool = False
+
+
+@contextmanager
+def translated(operation: str, subject: object = "") -> Iterator[Scope]:
+    """Raise errors of psycopg and of the language inside the block as `PgRulesError`.
+
+    They name operation and subject, and have the original error as their cause.
+    """
+    scope = Scope()
+    try:
+        yield scope
+    except psycopg.Error as error:
+        raise _from_database(error, operation, subject, scope) from error
+    except CelError as error:
+        raise _from_language(error, operation, subject) from error
+
+
+def _from_language(error: CelError, operation: str, subject: object) -> PgRulesError:
+    context: dict[str, Any] = {
+        "operation": operation,
+        "subject": subject,
+        "sqlstate": error.sqlstate,
+        "hint": error.hint,
+    }
+    if isinstance(error, InvalidExpression):
+        # The detail has every problem, each with its own hint.
+        context |= {"detail": error.detail, "hint": "", "problems": error.problems}
+    return _BY_SQLSTATE[error.sqlstate](error.message, **context)
+
+
+def _from_database(
+    error: psycopg.Error, operation: str, subject: object, scope: Scope
+) -> PgRulesError:
+    state = error.sqlstate or ""
+    constraint = error.diag.constraint_name or ""
+    kind = _BY_CONSTRAINT.get(constraint) or _BY_SQLSTATE.get(state) or _fallback(error)
+    context: dict[str, Any] = {
+        "operation": operation,
+        "subject": subject,
+        "sqlstate": error.sqlstate,
+    }
+    if issubclass(kind, StoreError):
+        # A deadlock or a serialisation failure is the server's word that the
+        # transaction did not happen; silence after COMMIT may mean either.
+        lost = issubclass(kind, StoreUnavailable) and not scope.commit_sent
+        context["retry_safe"] = lost or issubclass(kind, TransactionConflict)
+    if issubclass(kind, _OWN_WORDS):
+        return kind(**context)
+    diagnosis = error.diag
+    primary = diagnosis.message_primary or str(error) or type(error).__name__
+    return kind(
+        _REASONS.get(constraint) or _REASONS.get(state) or primary,
+        detail=diagnosis.message_detail or "",
+        hint=diagnosis.message_hint or _HINTS.get(kind, ""),
+        **context,
+    )
+
+
+def _fallback(error: psycopg.Error) -> type[PgRulesError]:
+    """The class for an error without a SQLSTATE of its own in the table."""
+    if isinstance(error, (PoolClosed, PoolTimeout, TooManyRequests)):
+        return StoreUnavailable
+    if error.sqlstate is None:
+        # psycopg's own: the connection broke, was closed, or never came up.
+        lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        return StoreUnavailable if lost else StoreError
+    if error.sqlstate.startswith("08"):
+        return StoreUnavailable
+    return StoreError
