@@ -13,13 +13,17 @@ raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInter
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .cache import ProgramCache
 from .environment import Environment
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
-from .program import Program, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .program import Program, Step
 
 _programs = ProgramCache()
 _environments = {"{}": Environment()}
@@ -39,7 +43,7 @@ def evaluate(
         value = program.evaluate(variables, interrupted=_interrupted)
     except (EvaluationError, InvalidExpression) as failed:
         return False, str(failed), None, None
-    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, _failure(failure)
     return value is True, None, None, None
 
@@ -62,7 +66,7 @@ def evaluate_all(
             else:
                 matched.append(value is True)
                 errors.append(None)
-    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure)
     return matched, errors, None
 
@@ -76,7 +80,7 @@ def evaluate_expression(
         program = _program(expression, environment)
         value = program.evaluate(variables, interrupted=_interrupted)
         return value_to_json(value), None
-    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
 
 
@@ -96,7 +100,7 @@ def check(
             )
             for problem in invalid.problems
         ], None
-    except BaseException as failure:  # noqa: BLE001 - it is reported, see _failure
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
     return [], None
 
@@ -132,7 +136,7 @@ def _failure(error: BaseException) -> str:
     elif isinstance(error, MemoryError):
         sqlstate, message = "53200", "out of memory"
     else:
-        import traceback  # noqa: PLC0415 - for defects only
+        import traceback
 
         sqlstate = "RE099"
         message = f"internal error: {type(error).__name__}: {error}"
@@ -145,7 +149,7 @@ def _failure(error: BaseException) -> str:
 
 def _cancel_flags() -> Callable[[], bool] | None:
     """A test of the server's wish to end this statement; None outside a server."""
-    import ctypes  # noqa: PLC0415 - wanted here only
+    import ctypes
 
     try:
         server = ctypes.CDLL(None)

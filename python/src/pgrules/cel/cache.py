@@ -9,10 +9,13 @@ forgets the one that was unused for longest.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from .environment import Environment
 from .errors import InvalidExpression
 from .program import Program, compile_expression
+
+if TYPE_CHECKING:
+    from .environment import Environment
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000

@@ -7,14 +7,17 @@ checked node stands for; places and texts in messages come from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import Problem
 from .library import Function
 from .syntax import Node
 from .types import Type
 from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(slots=True)
@@ -143,8 +146,10 @@ class Loop(Checked):
 
 @dataclass(slots=True)
 class Failure(Checked):
-    """A part that does not compile, in an expression taken unchecked: an error
-    when it is evaluated (cel-spec, "Gradual Type Checking")."""
+    """A part that does not compile, in an expression taken unchecked.
+
+    It is an error when it is evaluated (cel-spec, "Gradual Type Checking").
+    """
 
     problem: Problem
 

@@ -7,7 +7,7 @@ evaluation, where ``||`` may absorb them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from . import regex, source
 from .checked import (
@@ -24,9 +24,7 @@ from .checked import (
     MakeMap,
     Variable,
 )
-from .environment import Environment
 from .errors import EvaluationError, InvalidExpression, Problem, RegexLibraryMissing
-from .library import Function
 from .syntax import (
     Call,
     Comprehension,
@@ -41,6 +39,12 @@ from .syntax import (
     StructLiteral,
 )
 from .types import DENOTATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .environment import Environment
+    from .library import Function
 
 
 def check(
@@ -61,7 +65,7 @@ def check(
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     """A hint with the nearest known name, or none."""
-    import difflib  # noqa: PLC0415 - wanted for mistakes only
+    import difflib
 
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {found[0]}?" if found else ""

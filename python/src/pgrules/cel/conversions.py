@@ -6,7 +6,7 @@ by ``numbers`` and ``temporal``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from . import numbers, temporal
 from .errors import EvaluationError
@@ -15,6 +15,9 @@ from .library import Function
 from .operators import no_overload, shown
 from .temporal import Duration, Timestamp
 from .values import Uint, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _BOOLS = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),

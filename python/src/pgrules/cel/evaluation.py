@@ -8,11 +8,14 @@ Every few thousand units the surrounding server is asked whether to stop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import CostLimitExceeded, Interrupted
-from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .values import Value
 
 # Cost units between two looks at the interrupt flag: about a millisecond.
 _STRIDE = 4096

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, isinf
+from math import isfinite, isinf, isnan
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import EvaluationError, InvalidFacts
@@ -100,45 +100,62 @@ def _too_large(limits: FactLimits) -> str:
 # --- from JSON text ------------------------------------------------------------------
 
 # What decoding must look at closely is found in a copy of the text that has 0 for every
-# digit: a run of 19 may be a number outside 64 bits, and an exponent of three digits
-# one beyond all doubles. Byte searches make this cost far less than decoding.
-_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+# digit and no plus signs: a run of 19 digits may be a number outside 64 bits, and an
+# exponent of three digits one beyond all doubles. Byte searches make this cost far less
+# than decoding.
+_OUTLINE = bytes.maketrans(b"123456789E[", b"000000000e{")
 _LONG_NUMBER = b"0" * 19
-_LARGE_EXPONENTS = (b"0e000", b"0e+000")
+_LARGE_EXPONENT = b"0e000"
 
 
-class _OutOfRange:
-    """Stands for a number in decoded facts that cannot be represented."""
-
-    __slots__ = ("text",)
+class _OutOfRange(Exception):
+    """A number cannot be represented; also stands for it in facts once decoded."""
 
     def __init__(self, text: str) -> None:
+        super().__init__(text)
         self.text = text
 
 
-def _int_or_out_of_range(text: str) -> int | _OutOfRange:
+def _checked_int(text: str) -> int:
     # 20 characters hold every 64-bit number; Python is slow on thousands of digits.
     if len(text) <= 20:
         number = int(text)
         if INT_MIN <= number <= INT_MAX:
             return number
-    return _OutOfRange(text)
+    raise _OutOfRange(text)
 
 
-def _float_or_out_of_range(text: str) -> float | _OutOfRange:
+def _checked_float(text: str) -> float:
     number = float(text)
-    return _OutOfRange(text) if isinf(number) else number
+    if isinf(number):
+        raise _OutOfRange(text)
+    return number
+
+
+def _marking(parse: Callable[[str], object]) -> Callable[[str], object]:
+    def parse_or_mark(text: str) -> object:
+        try:
+            return parse(text)
+        except _OutOfRange as mark:
+            return mark
+
+    return parse_or_mark
 
 
 def _refuse_constant(name: str) -> object:
     raise _Refusal(f"{name} is no JSON number")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_careful_decoder = json.JSONDecoder(
-    parse_constant=_refuse_constant,
-    parse_int=_int_or_out_of_range,
-    parse_float=_float_or_out_of_range,
+def _decoder(**numbers: Any) -> Callable[[str], Any]:
+    return json.JSONDecoder(parse_constant=_refuse_constant, **numbers).decode
+
+
+# Every hook costs a call of Python for each number, so most facts go without.
+_decode = _decoder()
+_decode_exponents = _decoder(parse_float=_checked_float)
+_decode_numbers = _decoder(parse_int=_checked_int, parse_float=_checked_float)
+_decode_marking = _decoder(
+    parse_int=_marking(_checked_int), parse_float=_marking(_checked_float)
 )
 
 
@@ -151,24 +168,24 @@ def parse_facts(text: str, limits: FactLimits = DEFAULT_FACT_LIMITS) -> Facts:
     if len(text) > limits.size:
         raise _refused([], _too_large(limits))
     try:
-        zeroed = text.encode().translate(_DIGITS)
-        careful = (
-            _LONG_NUMBER in zeroed
-            or _LARGE_EXPONENTS[0] in zeroed
-            or _LARGE_EXPONENTS[1] in zeroed
-        )
-        facts = (_careful_decoder if careful else _decoder).decode(text)
-        if type(facts) is not dict:
-            raise _Refusal(f"a JSON object is expected, not {_json_kind(facts)}")
-        if careful:
-            _refuse_out_of_range(facts)
-        if "\\u" in text:
+        outline = text.encode().translate(_OUTLINE, b"+")
+        if _LONG_NUMBER in outline:
+            facts: Facts = _decode_numbers(text)
+        elif _LARGE_EXPONENT in outline:
+            facts = _decode_exponents(text)
+        else:
+            facts = _decode(text)
+        _require_object(facts)
+        # The search for one character is the faster, and most facts have no escapes.
+        if "\\" in text and "\\u" in text:
             # Escapes can spell what jsonb refuses: NUL and halves of surrogate pairs.
-            _Copy(limits).object(facts)
-        elif text.count("{") + text.count("[") > limits.depth:
+            _Copy(limits).mapping(facts)
+        elif len(text) > limits.depth and outline.count(b"{") > limits.depth:
             _refuse_depth(facts, limits)
     except _Refusal as refusal:
         raise refusal.as_invalid_facts() from None
+    except _OutOfRange as mark:
+        raise _out_of_range(text, mark) from None
     except json.JSONDecodeError as problem:
         raise _refused(
             [],
@@ -182,31 +199,35 @@ def parse_facts(text: str, limits: FactLimits = DEFAULT_FACT_LIMITS) -> Facts:
     return facts
 
 
-def _json_kind(value: object) -> str:
-    if value is None:
-        return "null"
-    kinds = {bool: "a boolean", str: "a string", list: "an array"}
-    return kinds.get(type(value), "a number")
+def _require_object(value: object) -> None:
+    if type(value) is not dict:
+        kinds = {bool: "a boolean", str: "a string", list: "an array"}
+        kind = "null" if value is None else kinds.get(type(value), "a number")
+        raise _Refusal(f"a JSON object is expected, not {kind}")
 
 
-def _refuse_out_of_range(facts: Facts) -> None:
-    """Find what the careful decoder marked, without recursion."""
-    pending: list[tuple[list[str | int], Any]] = [([], facts)]
+_PARTS = frozenset({dict, list, _OutOfRange})
+
+
+def _out_of_range(text: str, mark: _OutOfRange) -> InvalidFacts:
+    """Decode again to find where the number stands, without recursion."""
+    refused = _refused([], _number_out_of_range(mark.text))
+    try:
+        pending: list[tuple[list[str | int], Any]] = [([], _decode_marking(text))]
+    except (ValueError, RecursionError, _Refusal):
+        # There is more that is wrong, further on in the text.
+        return refused
     while pending:
         path, value = pending.pop()
+        if type(value) is _OutOfRange:
+            return _refused(path, _number_out_of_range(value.text))
         if type(value) is dict:
             parts: Any = value.items()
-        elif type(value) is list:
-            parts = enumerate(value)
         else:
-            continue
-        for key, part in parts:
-            if type(part) is _OutOfRange:
-                refusal = _Refusal(_number_out_of_range(part.text))
-                refusal.path = [*path, key][::-1]
-                raise refusal
-            if type(part) is dict or type(part) is list:
-                pending.append(([*path, key], part))
+            parts = enumerate(value)
+        pending += [([*path, key], part) for key, part in parts if type(part) in _PARTS]
+    # Of two values for one key only the later is kept; this one was the earlier.
+    return refused
 
 
 def _number_out_of_range(text: str) -> str:
@@ -246,23 +267,23 @@ class _Copy:
         self.left = limits.size
         self.ancestors: list[object] = []
 
-    def value(self, value: object) -> object:
+    def value(self, value: Any) -> Any:
         kind = type(value)
         if kind is str:
-            return self.text(value)  # type: ignore[arg-type]
+            return self.text(value)
         self.left -= 1
         if self.left < 0:
             raise _Refusal(_too_large(self.limits))
         if value is None or kind is bool:
             return value
         if kind is int:
-            if INT_MIN <= value <= INT_MAX:  # type: ignore[operator]
+            if INT_MIN <= value <= INT_MAX:
                 return value
-            raise _Refusal(_int_out_of_range(value))  # type: ignore[arg-type]
+            raise _Refusal(_int_out_of_range(value))
         if kind is float:
-            return _finite(value)  # type: ignore[arg-type]
+            return _finite(value)
         if isinstance(value, Mapping):
-            return self.object(value)
+            return self.mapping(value)
         if isinstance(value, list | tuple):
             return self.array(value)
         return self.unusual(value)
@@ -280,7 +301,7 @@ class _Copy:
                 raise _Refusal(_SURROGATE) from None
         return text
 
-    def object(self, mapping: Mapping[Any, Any]) -> Facts:
+    def mapping(self, mapping: Mapping[Any, Any]) -> Facts:
         self.enter(mapping)
         copy: Facts = {}
         for key, part in mapping.items():
@@ -357,9 +378,9 @@ def _brief(value: object) -> str:
 
 def _from_standard_library(value: object) -> object:
     """Values of types whose modules are loaded only for facts that use them."""
-    from datetime import date, datetime, timedelta  # noqa: PLC0415
-    from decimal import Decimal  # noqa: PLC0415
-    from uuid import UUID  # noqa: PLC0415
+    from datetime import date, datetime, timedelta
+    from decimal import Decimal
+    from uuid import UUID
 
     if isinstance(value, datetime):
         return _datetime_text(value)
@@ -384,7 +405,7 @@ def _from_standard_library(value: object) -> object:
 
 
 def _datetime_text(value: Any) -> str:
-    from datetime import UTC  # noqa: PLC0415
+    from datetime import UTC
 
     if value.utcoffset() is None:
         raise _Refusal(
@@ -429,10 +450,12 @@ def facts_from_mapping(
     integers outside 64 bits, NUL, halves of surrogate pairs, keys that are no strings,
     cycles, other types, and beyond the limits.
     """
+    # A caller without type checks may pass anything.
+    given: object = mapping
+    if not isinstance(given, Mapping):
+        raise _refused([], f"a mapping is expected, not {type(given).__name__}")
     try:
-        if not isinstance(mapping, Mapping):
-            raise _Refusal(f"a mapping is expected, not {type(mapping).__name__}")
-        return _Copy(limits).object(mapping)
+        return _Copy(limits).mapping(mapping)
     except _Refusal as refusal:
         raise refusal.as_invalid_facts() from None
     except RecursionError:
@@ -493,7 +516,7 @@ def _json_string(text: str, *, strict: bool) -> str:
 
 def _json_double(value: float) -> str:
     if not isfinite(value):
-        return '"NaN"' if value != value else f'"{"-" * (value < 0)}Infinity"'
+        return '"NaN"' if isnan(value) else f'"{"-" * (value < 0)}Infinity"'
     text = repr(value)
     if "e+" not in text:
         return text
@@ -557,7 +580,7 @@ def _write_other(value: Value) -> str:
     if kind is Duration:
         return f'"{format_duration(value)}"'
     if kind is bytes:
-        from base64 import b64encode  # noqa: PLC0415 (results are rarely bytes)
+        from base64 import b64encode
 
         return f'"{b64encode(value).decode("ascii")}"'
     if kind is Type:

@@ -209,7 +209,7 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
             try:
                 return implementation(state, only(state))
             except EvaluationError as error:
-                raise _at(error, place)  # noqa: B904 - the same error
+                raise _at(error, place)  # noqa: B904 - it is the same error
 
         return unary
     if len(arguments) == 2:
@@ -219,7 +219,7 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
             try:
                 return implementation(state, first(state), second(state))
             except EvaluationError as error:
-                raise _at(error, place)  # noqa: B904 - the same error
+                raise _at(error, place)  # noqa: B904 - it is the same error
 
         return binary
 
@@ -227,7 +227,7 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
         try:
             return implementation(state, *[argument(state) for argument in arguments])
         except EvaluationError as error:
-            raise _at(error, place)  # noqa: B904 - the same error
+            raise _at(error, place)  # noqa: B904 - it is the same error
 
     return call
 
@@ -341,9 +341,7 @@ def _quantifier(
     return quantifier
 
 
-def _exists_one(
-    node: Loop, looped: Closure, condition: Closure, cost: int
-) -> Closure:
+def _exists_one(node: Loop, looped: Closure, condition: Closure, cost: int) -> Closure:
     assert node.condition is not None
     slot, place = node.slot, node.condition.origin.start
 

@@ -15,9 +15,11 @@ from .values import Uint
 
 KEYWORDS = frozenset({"false", "in", "null", "true"})
 RESERVED = frozenset(
-    "as break const continue else for function if import let loop package "
-    "namespace return var void while".split()
-)
+    {
+        "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+        "let", "loop", "namespace", "package", "return", "var", "void", "while",
+    }
+)  # fmt: skip
 
 
 class Token(NamedTuple):
@@ -103,8 +105,8 @@ def tokenize(text: str) -> list[Token]:
         elif kind == "double":
             append(Token("literal", float(found.group()), position, end))
         elif kind == "string":
-            value, end = _string(text, position, found.group())
-            append(Token("literal", value, position, end))
+            text_value, end = _string(text, position, found.group())
+            append(Token("literal", text_value, position, end))
         elif kind == "quoted":
             append(Token("quoted", found.group()[1:-1], position, end))
         position = end

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import source
 from .errors import InvalidExpression
 from .syntax import Call, Comprehension, Ident, Node, Select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def expand(call: Call, text: str) -> Node:

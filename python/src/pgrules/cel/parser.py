@@ -149,7 +149,7 @@ class _Parser:
     # Grammar
 
     def expression(self) -> Node:
-        """Expr = ConditionalOr ["?" ConditionalOr ":" Expr]"""
+        """``a ? b : c``, or anything that binds tighter."""
         self.depth += 1
         if self.depth > self.limits.nesting:
             raise self.too_deep(self.token.start)
@@ -187,7 +187,7 @@ class _Parser:
 
     def unary(self) -> Node:
         kind = self.token.kind
-        if kind != "!" and kind != "-":
+        if kind not in ("!", "-"):
             return self.member(self.primary())
         operators = [self.advance()]
         while self.token.kind == kind:
@@ -273,7 +273,7 @@ class _Parser:
             if type(value) is int and value > _MAX_INT:
                 raise self.fail(token.start, f"int literal {value} is out of range")
             return Literal(token.start, token.end, value)
-        if kind == "ident" or kind == ".":
+        if kind in ("ident", "."):
             return self.name()
         if kind == "(":
             self.advance()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from . import source
 from .checked import Checked, count
@@ -19,6 +19,9 @@ from .evaluation import Evaluation
 from .interpreter import Closure, interpret, straight_cost, straight_nodes
 from .parser import parse
 from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _DEFAULT = Environment()
 

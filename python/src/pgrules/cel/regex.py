@@ -7,12 +7,16 @@ is loaded when a rule first needs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from .errors import EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
-from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .values import Value
 
 # RE2 compiles a pattern in time and memory linear in its length and repetitions;
 # both are bounded by these.
@@ -27,7 +31,6 @@ MISSING_HINT = (
 )
 
 _compiled: dict[str, Any] = {}
-_engine: Any = None
 
 
 class PatternError(EvaluationError):
@@ -38,19 +41,18 @@ class EngineMissing(EvaluationError):
     """The RE2 library cannot be imported."""
 
 
+@cache
 def _load() -> Any:
-    global _engine
-    if _engine is None:
-        try:
-            import re2  # noqa: PLC0415 - only rules with patterns pay for it
-        except ImportError:
-            raise EngineMissing(MISSING, hint=MISSING_HINT) from None
-        options = re2.Options()
-        options.max_mem = _MAX_MEMORY
-        options.log_errors = False
-        options.never_capture = True
-        _engine = (re2, options)
-    return _engine
+    """The library and the options that every pattern is compiled with."""
+    try:
+        import re2
+    except ImportError:
+        raise EngineMissing(MISSING, hint=MISSING_HINT) from None
+    options = re2.Options()
+    options.max_mem = _MAX_MEMORY
+    options.log_errors = False
+    options.never_capture = True
+    return re2, options
 
 
 def compile_pattern(pattern: str) -> Any:

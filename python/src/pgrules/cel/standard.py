@@ -5,15 +5,19 @@ Operators are functions too; their names are those of cel-spec, as in ``_+_``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import conversions, operators, regex, temporal
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .library import Function, library
 from .operators import no_overload
 from .temporal import Duration, Timestamp
-from .types import Type
 from .values import Value, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .types import Type
 
 
 def _size(state: Evaluation, value: Value) -> int:
@@ -117,12 +121,12 @@ STANDARD = library(
         Function("!_", ("(bool) -> bool",), operators.invert),
         Function(
             "_[_]", ("(list(A), int) -> A", "(map(A, B), A) -> B"), operators.index
-        ),  # fmt: skip
+        ),
         Function(
             "@in",
             ("(A, list(A)) -> bool", "(A, map(A, B)) -> bool"),
             operators.contains,
-        ),  # fmt: skip
+        ),
         # Sizes and types
         Function(
             "size",

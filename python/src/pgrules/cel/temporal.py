@@ -405,7 +405,7 @@ def _zone(name: str) -> ZoneInfo:
         return zone
     if not name or len(name) > 255 or name.startswith(_NO_ZONES):
         raise _unknown_zone(name)
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 (loaded when first needed)
+    from zoneinfo import ZoneInfo
 
     try:
         zone = ZoneInfo(name)
@@ -444,7 +444,7 @@ def utc_offset(seconds: int, zone: str) -> int:
         offset = hours * 3_600 + minutes * 60
         return -offset if match[1] == "-" else offset
     info = _zone(zone)
-    from datetime import datetime  # noqa: PLC0415 (loaded with zoneinfo)
+    from datetime import datetime
 
     moment = min(max(seconds, _MIN_ZONE_SECONDS), _MAX_ZONE_SECONDS)
     local = datetime.fromtimestamp(moment, info).utcoffset()
