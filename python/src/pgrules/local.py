@@ -7,11 +7,13 @@ id: a changed rule is another expression.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import json
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from .cel import EvaluationError, InvalidExpression, Program, compile_expression
-from .cel.facts import facts_from_mapping
+from .cel import Environment, EvaluationError, InvalidExpression, Program, Step
+from .cel.cache import ProgramCache
+from .cel.facts import facts_from_mapping, value_to_json
 from .errors import CompilationError, RuleNotFound
 from .model import BrokenRule, EvaluationResult
 from .model import rule_id as as_rule_id
@@ -24,10 +26,16 @@ if TYPE_CHECKING:
     from .model import Rule
     from .store import RuleStore
 
-PROGRAMS: Final = 10_000
-"""How many compiled expressions are kept, the least recently used going first."""
+_ENVIRONMENT: Final = Environment()
 
-_program = lru_cache(maxsize=PROGRAMS)(compile_expression)
+# One cache for all engines of the process. The language's own is for one thread.
+_programs: Final = ProgramCache()
+_programs_lock: Final = Lock()
+
+
+def _program(expression: str) -> Program:
+    with _programs_lock:
+        return _programs.program(expression, "", _ENVIRONMENT)
 
 
 def compiled(expression: str, *, operation: str, subject: object = "") -> Program:
@@ -76,8 +84,30 @@ class LocalEvaluator:
 
 
 def _evaluate(rule: Rule, facts: dict[str, Any], *, trace: bool) -> EvaluationResult:
+    value, steps = None, None
+    error: EvaluationError | InvalidExpression | None = None
     try:
-        value = _program(rule.expression).evaluate(facts)
-    except (EvaluationError, InvalidExpression) as error:
-        return EvaluationResult(rule.id, rule.name, matched=False, error=str(error))
-    return EvaluationResult(rule.id, rule.name, matched=value is True)
+        program = _program(rule.expression)
+        if trace:
+            value, error, steps = program.trace(facts)
+        else:
+            value = program.evaluate(facts)
+    except (EvaluationError, InvalidExpression) as failure:
+        error = failure
+    return EvaluationResult(
+        rule.id,
+        rule.name,
+        matched=value is True,
+        error=None if error is None else str(error),
+        trace=None if steps is None else [_traced(step) for step in steps],
+    )
+
+
+def _traced(step: Step) -> dict[str, Any]:
+    """A step as the database's ``trace`` has it."""
+    outcome: dict[str, Any] = (
+        {"value": json.loads(value_to_json(step.value, strict=False))}
+        if step.error is None
+        else {"error": step.error}
+    )
+    return {"expression": step.text, "offset": step.start, **outcome}

@@ -257,4 +257,10 @@ def _results(rows: Iterable[tuple[Any, ...]]) -> list[EvaluationResult]:
 
 def _problem(row: tuple[Any, ...]) -> Problem:
     line, column, message, hint = row
+    # The database gives source line and caret as the first two lines of the hint.
+    lines = (hint or "").split("\n")
+    if len(lines) > 1 and lines[1].strip() == "^":
+        return Problem(
+            line, column, message, "\n".join(lines[2:]), "\n".join(lines[:2])
+        )
     return Problem(line, column, message, hint or "")
