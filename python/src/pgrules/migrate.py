@@ -155,12 +155,12 @@ def connection_environment(conninfo: str) -> dict[str, str]:
     """
     try:
         options = Conninfo.parse(conninfo.encode())
-    except psycopg.Error as error:
-        # libpq's message quotes the whole string.
+    except psycopg.Error:
+        # libpq's message quotes what it does not understand, perhaps a password.
         raise MigrationError(
             "the database URL is not valid",
             hint="write postgresql://user:password@host:port/database?sslmode=...",
-        ) from _without_secrets(error, conninfo)
+        ) from None
     environment: dict[str, str] = {}
     for option in options:
         if not option.val:
@@ -175,16 +175,12 @@ def connection_environment(conninfo: str) -> dict[str, str]:
     return environment
 
 
-def _without_secrets(error: psycopg.Error, conninfo: str) -> psycopg.Error:
-    text = str(error).replace(conninfo, "...")
-    return type(error)(text) if text == str(error).strip() else type(error)("...")
-
-
 def applied_changes(conninfo: str) -> list[str]:
     """The names of the applied changes, oldest first; empty before the first deploy.
 
     Raises `MigrationError` if the database cannot be reached.
     """
+    connection_environment(conninfo)
     try:
         with psycopg.connect(conninfo) as connection:
             exists = connection.execute(_REGISTRY_EXISTS).fetchone()

@@ -1,0 +1,146 @@
+"""What SQLSTATEs and the language's errors become, without a server."""
+
+import psycopg
+import pytest
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from pgrules import (
+    Cancelled,
+    CompilationError,
+    CostLimitExceeded,
+    EvaluationError,
+    ExpressionTooLarge,
+    InternalError,
+    InvalidFacts,
+    InvalidRule,
+    InvalidTenant,
+    NotDeployed,
+    PermissionDenied,
+    PgRulesError,
+    Problem,
+    RegexUnavailable,
+    RuleNotFound,
+    StoreError,
+    StoreUnavailable,
+    TenantNotSet,
+    TransactionConflict,
+    cel,
+)
+from pgrules.translate import translated
+
+
+def server_error(sqlstate: str) -> psycopg.Error:
+    """An error as psycopg raises it for a SQLSTATE that it may not know."""
+    kind = type("ServerError", (psycopg.Error,), {"sqlstate": sqlstate})
+    error = kind("the server's words")
+    assert isinstance(error, psycopg.Error)
+    return error
+
+
+def translate(error: Exception, *, commit_sent: bool = False) -> PgRulesError:
+    def fail() -> None:
+        with translated("add rule", "7") as scope:
+            scope.commit_sent = commit_sent
+            raise error
+
+    with pytest.raises(PgRulesError) as caught:
+        fail()
+    assert caught.value.__cause__ is error
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "kind"),
+    [
+        ("RE001", TenantNotSet),
+        ("RE002", InvalidTenant),
+        ("RE010", RuleNotFound),
+        ("RE020", CompilationError),
+        ("RE021", ExpressionTooLarge),
+        ("RE030", InvalidFacts),
+        ("RE040", EvaluationError),
+        ("RE041", CostLimitExceeded),
+        ("RE050", RegexUnavailable),
+        ("RE099", InternalError),
+        ("22001", InvalidRule),
+        ("22P05", InvalidFacts),
+        ("23514", InvalidRule),
+        ("40001", TransactionConflict),
+        ("40P01", TransactionConflict),
+        ("42501", PermissionDenied),
+        ("42P01", NotDeployed),
+        ("42883", NotDeployed),
+        ("57014", Cancelled),
+        ("57P01", StoreUnavailable),
+        ("08006", StoreUnavailable),
+        ("XX000", StoreError),
+    ],
+)
+def test_each_sqlstate_becomes_its_exception(
+    sqlstate: str, kind: type[PgRulesError]
+) -> None:
+    error = translate(server_error(sqlstate))
+    assert type(error) is kind
+    assert error.sqlstate == sqlstate
+
+
+def test_an_error_names_operation_and_id_and_keeps_its_cause() -> None:
+    """REQ-PERSIST-008, ENG-4."""
+    error = translate(server_error("XX000"))
+    assert str(error) == "failed to add rule 7: the server's words"
+    assert (error.operation, error.subject) == ("add rule", "7")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.OperationalError("the connection is closed"),
+        psycopg.InterfaceError("broken"),
+        PoolTimeout("no connection"),
+        PoolClosed("closed"),
+    ],
+)
+def test_a_missing_connection_is_unavailability(error: Exception) -> None:
+    assert isinstance(translate(error), StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("error", "commit_sent", "retry_safe"),
+    [
+        (psycopg.OperationalError("lost"), False, True),
+        (psycopg.OperationalError("lost"), True, False),
+        (server_error("57P01"), True, False),
+        (server_error("40001"), True, True),
+        (server_error("40P01"), False, True),
+        (server_error("XX000"), False, False),
+    ],
+)
+def test_a_retry_is_called_safe_only_where_nothing_can_have_been_stored(
+    error: Exception, commit_sent: bool, retry_safe: bool
+) -> None:
+    translation = translate(error, commit_sent=commit_sent)
+    assert isinstance(translation, StoreError)
+    assert translation.retry_safe is retry_safe
+
+
+def test_a_missing_deployment_comes_with_the_way_out() -> None:
+    assert "pgrules migrate up" in translate(server_error("42P01")).hint
+
+
+def test_the_languages_errors_become_the_same_classes() -> None:
+    problems = [Problem(1, 8, "unexpected >", excerpt="a\n^")]
+    error = translate(cel.InvalidExpression(problems))
+    assert isinstance(error, CompilationError)
+    assert error.problems == tuple(problems)
+    assert error.sqlstate == "RE020"
+    assert "1:8: unexpected >" in str(error)
+    assert type(translate(cel.ExpressionTooLarge(problems))) is ExpressionTooLarge
+    assert type(translate(cel.RegexLibraryMissing(problems))) is RegexUnavailable
+    assert type(translate(cel.InvalidFacts("NaN"))) is InvalidFacts
+    assert type(translate(cel.EvaluationError("no"))) is EvaluationError
+    assert type(translate(cel.CostLimitExceeded("no"))) is CostLimitExceeded
+
+
+def test_an_unrelated_error_passes_unchanged() -> None:
+    with pytest.raises(KeyError), translated("add rule"):
+        raise KeyError("bug")
