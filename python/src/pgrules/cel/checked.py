@@ -7,13 +7,13 @@ checked node stands for; places and texts in messages come from there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .errors import Problem
 from .library import Function
 from .syntax import Node
-from .types import Type
+from .types import DYN, ObjectType, Type
 from .values import Value
 
 if TYPE_CHECKING:
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Checked:
-    """A checked sub-expression."""
+    """A checked sub-expression.
+
+    ``type`` is what inference found: ``dyn`` where nothing is known. See module
+    ``inference`` for how far it may be relied on.
+    """
 
     origin: Node
+    type: Type = field(default=DYN, init=False, compare=False)
 
     def children(self) -> Iterator[Checked]:
         """The direct sub-expressions, in source order."""
@@ -40,10 +45,15 @@ class Constant(Checked):
 
 @dataclass(slots=True)
 class Variable(Checked):
-    """A name looked up in the facts; ``fallback`` is the type it else denotes."""
+    """A name looked up in the facts; ``fallback`` is the type it else denotes.
+
+    ``conversion`` is set where a schema's object is read as a whole: its fields are
+    converted then, see module ``reading``.
+    """
 
     name: str
     fallback: Type | None = None
+    conversion: ObjectType | None = None
 
 
 @dataclass(slots=True)
@@ -56,11 +66,16 @@ class Local(Checked):
 
 @dataclass(slots=True)
 class Field(Checked):
-    """A map's value under a field name; whether it is there when ``test`` is set."""
+    """A map's value under a field name; whether it is there when ``test`` is set.
+
+    ``conversion`` names the declared type of a fact that a schema declares; the
+    fact is converted to it when it is read, see module ``reading``.
+    """
 
     operand: Checked
     name: str
     test: bool
+    conversion: str | None = None
 
     def children(self) -> Iterator[Checked]:
         yield self.operand

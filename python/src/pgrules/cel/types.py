@@ -7,25 +7,35 @@ types, ``list(int)``, stand in declarations and in checked expressions only.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class Type:
-    """A type: its name in CEL and the types that parameterise it."""
+    """A type: its name in CEL and the types that parameterise it.
 
-    __slots__ = ("name", "parameters")
+    ``open`` says that a :class:`TypeVariable` is in it, so that it is not yet known.
+    """
+
+    __slots__ = ("_hash", "name", "open", "parameters")
 
     def __init__(self, name: str, parameters: tuple[Type, ...] = ()) -> None:
         self.name = name
         self.parameters = parameters
+        self.open: bool = any(parameter.open for parameter in parameters)
+        self._hash = hash((name, parameters))
 
     def __eq__(self, other: object) -> bool:
-        return (
+        return self is other or (
             type(other) is Type
             and self.name == other.name
             and self.parameters == other.parameters
         )
 
     def __hash__(self) -> int:
-        return hash((self.name, self.parameters))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"Type({self})"
@@ -34,6 +44,45 @@ class Type:
         if not self.parameters:
             return self.name
         return f"{self.name}({', '.join(map(str, self.parameters))})"
+
+
+class TypeVariable(Type):
+    """A type that is still to be found; equal to itself only."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.open = True
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class ObjectType(Type):
+    """An object that a schema declares: a map with exactly these fields.
+
+    ``fields`` maps names to CEL types, ``declared`` to the names of the types as
+    the schema has them. Two objects are never the same type.
+    """
+
+    __slots__ = ("declared", "fields")
+
+    def __init__(
+        self, name: str, fields: Mapping[str, Type], declared: Mapping[str, str]
+    ) -> None:
+        super().__init__(name)
+        self.fields = fields
+        self.declared = declared
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 BOOL = Type("bool")
@@ -71,3 +120,67 @@ DENOTATIONS = {
         UINT,
     )
 }
+
+
+def list_of(element: Type) -> Type:
+    """``list(element)``."""
+    return Type("list", (element,))
+
+
+def map_of(key: Type, value: Type) -> Type:
+    """``map(key, value)``."""
+    return Type("map", (key, value))
+
+
+def optional_of(value: Type) -> Type:
+    """``optional_type(value)``."""
+    return Type("optional_type", (value,))
+
+
+def wrapper_of(value: Type) -> Type:
+    """``wrapper(value)``: a value of this type, or null."""
+    return Type("wrapper", (value,))
+
+
+def type_of_type(denoted: Type) -> Type:
+    """``type(denoted)``: the type of an expression that denotes a type."""
+    return Type("type", (denoted,))
+
+
+def nullable(of: Type) -> bool:
+    """Whether null is among the values of a type.
+
+    As in cel-spec, null is assignable to wrappers, messages, timestamps, durations
+    and abstract types such as optionals, and to none of the others.
+    """
+    return of.name not in _NOT_NULLABLE or type(of) is not Type
+
+
+_NOT_NULLABLE = frozenset(
+    ("bool", "bytes", "double", "int", "list", "map", "string", "type", "uint")
+)
+
+
+def unwrapped(of: Type) -> Type:
+    """The type without null, where it is a wrapper."""
+    return of.parameters[0] if of.name == "wrapper" and of.parameters else of
+
+
+# What people write and read for the well-known types.
+_SPOKEN = {
+    "google.protobuf.Duration": "duration",
+    "google.protobuf.Timestamp": "timestamp",
+    "null_type": "null",
+    "optional_type": "optional",
+}
+
+
+def spoken(of: Type) -> str:
+    """A type as messages show it: wrappers as their values, short names."""
+    of = unwrapped(of)
+    if type(of) is TypeVariable:
+        return "dyn"
+    name = _SPOKEN.get(of.name, of.name) if type(of) is Type else of.name
+    if not of.parameters:
+        return name
+    return f"{name}({', '.join(map(spoken, of.parameters))})"
