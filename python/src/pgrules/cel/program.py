@@ -40,10 +40,26 @@ class Step:
     error: str | None
 
 
-class Program:
-    """A compiled expression. It keeps no state and may be used by many threads."""
+# Evaluations by closures before Python code is generated, which costs as much as
+# a few hundred of them; most rules of a short session are evaluated once or twice.
+_WARM = 32
 
-    __slots__ = ("_closure", "_cost", "_slots", "environment", "nodes", "text", "tree")
+
+class Program:
+    """A compiled expression. It may be used by many threads at once.
+
+    ``evaluate(variables, *, interrupted=None)`` gives the value of the expression.
+    ``variables`` maps names to CEL values, as ``facts.parse_facts`` gives them;
+    ``interrupted`` is asked every millisecond or so whether to stop. It raises
+    :class:`EvaluationError`, :class:`CostLimitExceeded` and, when told to stop,
+    :class:`Interrupted`. It is an attribute: once the program is warm, generated
+    code takes the place of the closures.
+    """
+
+    __slots__ = (
+        "_closure", "_cost", "_slots", "_uses", "environment", "evaluate", "nodes",
+        "text", "tree",
+    )  # fmt: skip
 
     def __init__(
         self, text: str, environment: Environment, tree: Checked, slots: int
@@ -55,21 +71,34 @@ class Program:
         self._slots = slots
         self._cost = straight_cost(tree)
         self._closure = interpret(tree)
+        self._uses = 0
+        self.evaluate: Callable[..., Value] = self._warming
 
-    def evaluate(
+    def _warming(
         self,
         variables: Mapping[str, Value],
         *,
         interrupted: Callable[[], bool] | None = None,
     ) -> Value:
-        """The value of the expression over these variables.
+        self._uses += 1
+        if self._uses == _WARM:
+            self.generate()
+        return self.interpret(variables, interrupted=interrupted)
 
-        ``variables`` maps names to CEL values, as ``facts.parse_facts`` gives them.
-        ``interrupted`` is asked every millisecond or so whether to stop.
+    def generate(self) -> None:
+        """Let generated code evaluate from now on, where the expression suits it."""
+        from .codegen import generate
 
-        Raises :class:`EvaluationError`, :class:`CostLimitExceeded` and, when told to
-        stop, :class:`Interrupted`.
-        """
+        function = generate(self.tree, self._slots, interpret, self.interpret)
+        self.evaluate = function or self.interpret
+
+    def interpret(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> Value:
+        """The value by the closures, which define it."""
         state = Evaluation(variables, self.environment.limits.cost, interrupted)
         return self._run(self._closure, state)
 

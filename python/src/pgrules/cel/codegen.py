@@ -1,0 +1,587 @@
+"""Checked tree to a Python function: the fast evaluator.
+
+The function computes what it can decide with Python's own operations and inline type
+tests. Everything else, a missing key, a type that does not fit, an overflow, a long
+loop, raises, and the closures of ``interpreter`` evaluate the expression anew: they
+define the meaning, this module never makes an error message. That is safe because
+expressions have no effects, and it is the rule for every line below: *an operation is
+generated only where Python raises, or gives exactly what CEL gives.*
+
+Where Python is not CEL, a test stands: ``True > 0``, ``True == 1``, ``"a" in "abc"``,
+negative indexes, ``//`` and ``%`` of negatives, integers beyond 64 bits.
+
+Loops and functions over long values are charged to a small budget, so that the fast
+path ends within milliseconds; what needs more is left to the closures, which count
+exactly and can be cancelled.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import operators
+from .checked import (
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    Variable,
+    count,
+)
+from .evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .interpreter import Closure
+    from .values import Value
+
+# Cost units that the fast path may use: some milliseconds.
+_BUDGET: Final = 20_000
+
+# A generated function is compiled by Python, which takes longer than evaluating the
+# closures a few times; and a tree beyond this size is better left to them.
+_MAX_NODES: Final = 2_000
+
+# Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
+_MAX_INDENT: Final = 18
+
+# Text of an int that is range-tested inline.
+_LOW, _HIGH = "-0x8000000000000000", "0x7fffffffffffffff"
+
+_NUMBERS: Final = frozenset({"int", "float"})
+_COMPARISONS: Final = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_ARITHMETIC: Final = {"_+_": "+", "_-_": "-", "_*_": "*"}
+_STRING_TESTS: Final = {"startsWith": "startswith", "endsWith": "endswith"}
+_LOOPS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
+
+
+class Undecided(Exception):
+    """The fast path cannot decide; the closures must."""
+
+
+def _undecided() -> Value:
+    raise Undecided
+
+
+class _Unsupported(Exception):
+    """This tree is not worth a generated function."""
+
+
+class _Code(NamedTuple):
+    """A Python expression.
+
+    ``kind`` is the type that its value surely has: bool, int, float, str, list or
+    nothing. ``name`` is the variable that holds the value once the text has run.
+    """
+
+    text: str
+    kind: str = ""
+    name: str = ""
+
+
+def generate(
+    tree: Checked,
+    slots: int,
+    build: Callable[[Checked], Closure],
+    fallback: Callable[..., Value],
+) -> Callable[..., Value] | None:
+    """A function with the signature of ``fallback`` that is faster where it can be.
+
+    ``build`` gives the closure of a sub-expression that has no Python form here;
+    ``fallback(variables, interrupted=...)`` evaluates by closures, which use so many
+    ``slots``. None where the tree does not suit generated code.
+    """
+    if count(tree) > _MAX_NODES:
+        return None
+    generator = _Generator(build)
+    try:
+        generator.returned(tree)
+        source = generator.function(slots)
+        namespace = {**generator.namespace, "fallback": fallback}
+        exec(compile(source, "<rule>", "exec"), namespace)  # noqa: S102 - our own text
+    except (_Unsupported, RecursionError, SyntaxError, MemoryError):
+        return None
+    function: Callable[..., Value] = namespace["evaluate"]
+    return function
+
+
+class _Generator:
+    """Writes the body of one function.
+
+    Expressions are built as text and nest as the tree does; loops are statements,
+    written to ``lines`` before the text that uses their result. A name may be used
+    only where the text that binds it has surely run: that is what the handling of
+    ``known`` is about.
+    """
+
+    def __init__(self, build: Callable[[Checked], Closure]) -> None:
+        self.build = build
+        self.lines: list[str] = []
+        self.indent = 2
+        self.names = 0
+        self.uses_state = False
+        self.uses_budget = False
+        # The names that hold field paths read already, where they surely are bound.
+        self.known: dict[tuple[str, ...], str] = {}
+        # The names of the variables of loops that are being written, by slot.
+        self.variables: dict[int, str] = {}
+        self.namespace: dict[str, Any] = {
+            "undecided": _undecided,
+            "Undecided": Undecided,
+            "Evaluation": Evaluation,
+        }
+
+    # Text
+
+    def function(self, slots: int) -> str:
+        head = [
+            "def evaluate(variables, *, interrupted=None):",
+            "    try:",
+        ]
+        if self.uses_state:
+            head.append(f"        state = Evaluation(variables, {_BUDGET})")
+            if slots:
+                head.append(f"        state.locals = [None] * {slots}")
+        if self.uses_budget:
+            head.append(f"        budget = {_BUDGET}")
+        tail = [
+            "    except Exception:",
+            "        pass",
+            "    return fallback(variables, interrupted=interrupted)",
+        ]
+        return "\n".join([*head, *self.lines, *tail])
+
+    def write(self, line: str) -> None:
+        self.lines.append("    " * self.indent + line)
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """An indented block; names bound in it are not known behind it."""
+        known = dict(self.known)
+        self.indent += 1
+        if self.indent > _MAX_INDENT:
+            raise _Unsupported
+        yield
+        self.indent -= 1
+        self.known = known
+
+    def fresh(self) -> str:
+        self.names += 1
+        return f"t{self.names}"
+
+    def constant(self, value: Any) -> str:
+        """A name in the function's globals for a value without literal form."""
+        self.names += 1
+        name = f"k{self.names}"
+        self.namespace[name] = value
+        return name
+
+    def called(self, function: Callable[..., Value], *arguments: _Code) -> str:
+        """A call of a Python function that takes the evaluation's state first."""
+        self.uses_state = True
+        texts = ", ".join(["state", *(argument.text for argument in arguments)])
+        return f"{self.constant(function)}({texts})"
+
+    def named(self, code: _Code) -> _Code:
+        """The same value, under a name once the text has run."""
+        if code.name:
+            return code
+        name = self.fresh()
+        return _Code(f"({name} := {code.text})", code.kind, name)
+
+    def stored(self, code: _Code) -> _Code:
+        """The same value, computed by a statement of its own."""
+        if code.text.isidentifier():
+            return code
+        name = code.name or self.fresh()
+        self.write(f"{name} = {code.text}" if name != code.name else code.text)
+        return _Code(name, code.kind, name)
+
+    # Statements
+
+    def returned(self, node: Checked) -> None:
+        """Write the statements that return a node's value."""
+        if isinstance(node, Chain):
+            decisive = node.operator == "||"
+            for operand in node.operands:
+                self.write(f"if {'' if decisive else 'not '}{self.truth(operand)}:")
+                self.write(f"    return {decisive}")
+            self.write(f"return {not decisive}")
+        elif isinstance(node, Choice):
+            self.write(f"if {self.truth(node.condition)}:")
+            with self.block():
+                self.returned(node.then)
+            self.returned(node.otherwise)
+        else:
+            self.write(f"return {self.expression(node).text}")
+
+    def chain_by_statements(self, node: Chain) -> _Code:
+        decisive = node.operator == "||"
+        negation = "" if decisive else "not "
+        result = self.fresh()
+        first = self.truth(node.operands[0])
+        self.write(f"{result} = {first}")
+        self.write(f"while {'not ' if decisive else ''}{result}:")
+        with self.block():
+            for operand in node.operands[1:]:
+                self.write(f"if {negation}{self.truth(operand)}:")
+                self.write(f"    {result} = {decisive}")
+                self.write("    break")
+            self.write("break")
+        return _Code(result, "bool", result)
+
+    def choice_by_statements(self, node: Choice) -> _Code:
+        result = self.fresh()
+        self.write(f"if {self.truth(node.condition)}:")
+        with self.block():
+            self.write(f"{result} = {self.expression(node.then).text}")
+        self.write("else:")
+        with self.block():
+            self.write(f"{result} = {self.expression(node.otherwise).text}")
+        return _Code(result, "", result)
+
+    # Expressions
+
+    def expression(self, node: Checked) -> _Code:
+        """The text of a node's value, after any statements that it needs."""
+        match node:
+            case Constant(value=value):
+                return self.literal(value)
+            case Variable():
+                return self.variable(node)
+            case Local(slot=slot) if slot in self.variables:
+                name = self.variables[slot]
+                return _Code(name, "", name)
+            case Field():
+                return self.field(node)
+            case Chain():
+                if _has_loop(node):
+                    return self.chain_by_statements(node)
+                return self.chain(node)
+            case Choice():
+                if _has_loop(node):
+                    return self.choice_by_statements(node)
+                return self.choice(node)
+            case Invoke():
+                return self.invoke(node)
+            case MakeList():
+                elements = self.operands(node, node.elements)
+                return _Code(f"[{', '.join(e.text for e in elements)}]", "list")
+            case Loop(kind=kind) if kind in _LOOPS and type(node) is Loop:
+                return self.loop(node)
+        return self.embedded(node)
+
+    def operands(self, node: Checked, parts: list[Checked]) -> list[_Code]:
+        """The operands of one operation, to be used in this order.
+
+        A loop among them is a statement and would run before the text of the
+        operands in front of it; so then each is computed by a statement.
+        """
+        if not _has_loop(node):
+            return [self.expression(part) for part in parts]
+        return [self.stored(self.expression(part)) for part in parts]
+
+    def embedded(self, node: Checked) -> _Code:
+        """A sub-expression by its closure, where no loop's variable is in it."""
+        own = {getattr(part, "slot", None) for part in _walk(node)
+               if not isinstance(part, Local)}  # fmt: skip
+        for part in _walk(node):
+            if isinstance(part, Local) and part.slot not in own:
+                raise _Unsupported
+        self.uses_state = True
+        return _Code(f"{self.constant(self.build(node))}(state)")
+
+    def literal(self, value: Value) -> _Code:
+        kind = type(value)
+        if value is None or kind is bool:
+            return _Code(repr(value), "bool" if kind is bool else "")
+        if kind is int:
+            return _Code(f"({value!r})" if value < 0 else repr(value), "int")
+        if kind is str:
+            return _Code(repr(value), "str")
+        known = kind.__name__ if kind in (float, list) else ""
+        return _Code(self.constant(value), known)
+
+    def variable(self, node: Variable) -> _Code:
+        if node.fallback is not None:
+            fallback = self.constant(node.fallback)
+            return _Code(f"variables.get({node.name!r}, {fallback})")
+        return self.read((node.name,), f"variables[{node.name!r}]")
+
+    def read(self, path: tuple[str, ...], text: str) -> _Code:
+        """A field path, bound to a name where it is read first."""
+        name = self.known.get(path)
+        if name is not None:
+            return _Code(name, "", name)
+        name = self.known[path] = self.fresh()
+        return _Code(f"({name} := {text})", "", name)
+
+    def path(self, node: Checked) -> tuple[str, ...] | None:
+        """The path of a plain selection from a variable or a loop's variable."""
+        if isinstance(node, Variable):
+            return None if node.fallback is not None else (node.name,)
+        if isinstance(node, Local):
+            name = self.variables.get(node.slot)
+            return None if name is None else ("", name)
+        if isinstance(node, Field) and not node.test:
+            operand = self.path(node.operand)
+            return None if operand is None else (*operand, node.name)
+        return None
+
+    def field(self, node: Field) -> _Code:
+        if node.test:
+            operand = self.named(self.expression(node.operand))
+            return _Code(
+                f"({node.name!r} in {operand.name}"
+                f" if type({operand.text}) is dict else undecided())",
+                "bool",
+            )
+        path = self.path(node)
+        if path is not None and path in self.known:
+            return self.read(path, "")
+        # Only a dict takes a str as subscript; anything else raises TypeError.
+        text = f"{self.subject(node.operand)}[{node.name!r}]"
+        return _Code(text) if path is None else self.read(path, text)
+
+    def subject(self, node: Checked) -> str:
+        """The text of a value that something is selected from."""
+        if isinstance(node, Constant):
+            return self.constant(node.value)
+        return self.expression(node).text
+
+    def truth(self, node: Checked) -> str:
+        """A node's value as a condition, once it is seen to be a bool."""
+        code = self.expression(node)
+        if code.kind == "bool":
+            return code.text
+        code = self.named(code)
+        return f"({code.text} is True or {code.name} is not False and undecided())"
+
+    def chain(self, node: Chain) -> _Code:
+        texts = [self.truth(node.operands[0])]
+        # What later operands bind is bound for those behind them only.
+        known = dict(self.known)
+        texts += [self.truth(operand) for operand in node.operands[1:]]
+        self.known = known
+        joint = " or " if node.operator == "||" else " and "
+        return _Code(f"({joint.join(texts)})", "bool")
+
+    def choice(self, node: Choice) -> _Code:
+        condition = self.truth(node.condition)
+        known = dict(self.known)
+        then = self.expression(node.then)
+        self.known = dict(known)
+        otherwise = self.expression(node.otherwise)
+        self.known = known
+        kind = then.kind if then.kind == otherwise.kind else ""
+        return _Code(f"({then.text} if {condition} else {otherwise.text})", kind)
+
+    # Functions
+
+    def invoke(self, node: Invoke) -> _Code:
+        name = node.function.name
+        if name in ("_==_", "_!=_"):
+            return _Code(self.equality(node, negated=name == "_!=_"), "bool")
+        if name in _COMPARISONS:
+            return _Code(self.comparison(node, _COMPARISONS[name]), "bool")
+        if name in _ARITHMETIC:
+            return self.arithmetic(node, _ARITHMETIC[name])
+        if name == "!_":
+            return _Code(f"(not {self.truth(node.arguments[0])})", "bool")
+        if name == "@in":
+            text = self.membership(node)
+            if text:
+                return _Code(text, "bool")
+        operands = self.operands(node, node.arguments)
+        if name == "size" and len(operands) == 1:
+            # Strings, bytes, lists and maps have a length, and nothing else has.
+            return _Code(f"len({operands[0].text})", "int")
+        if name in _STRING_TESTS and operands[-1].kind == "str":
+            # Only str has the method and takes a str; a constant bounds the work.
+            subject, part = operands
+            if isinstance(node.arguments[1], Constant):
+                method = _STRING_TESTS[name]
+                return _Code(f"{subject.text}.{method}({part.text})", "bool")
+        if name == "_[_]" and operands[1].kind == "str" and operands[0].kind == "":
+            return _Code(f"{operands[0].text}[{operands[1].text}]")
+        # The implementation raises wherever CEL has an error.
+        return _Code(self.called(node.function.implementation, *operands))
+
+    def equality(self, node: Invoke, *, negated: bool) -> str:
+        left, right = node.arguments
+        if isinstance(left, Constant):
+            left, right = right, left
+        operator = "!=" if negated else "=="
+        if isinstance(right, Constant) and not isinstance(left, Constant):
+            value = right.value
+            if value is None or type(value) is bool:
+                test = "is not" if negated else "is"
+                return f"({self.expression(left).text} {test} {value!r})"
+            if type(value) is str:
+                return f"({self.expression(left).text} {operator} {value!r})"
+            if type(value) in (int, float):
+                return self.number_equality(left, value, negated=negated)
+        text = self.called(operators.equal, *self.operands(node, node.arguments))
+        return f"(not {text})" if negated else text
+
+    def number_equality(self, left: Checked, value: float, *, negated: bool) -> str:
+        code, constant = self.expression(left), self.literal(value).text
+        operator = "!=" if negated else "=="
+        if value not in (0, 1) or code.kind in _NUMBERS:
+            return f"({code.text} {operator} {constant})"
+        # 0 and 1 equal False and True in Python only.
+        code = self.named(code)
+        if negated:
+            return f"({code.text} != {constant} or type({code.name}) is bool)"
+        return f"({code.text} == {constant} and type({code.name}) is not bool)"
+
+    def comparison(self, node: Invoke, operator: str) -> str:
+        left, right = self.operands(node, node.arguments)
+        if left.kind in _NUMBERS and right.kind in _NUMBERS:
+            return f"({left.text} {operator} {right.text})"
+        if isinstance(node.arguments[0], Constant):
+            # A constant has no name to bind, so the order of the texts may change.
+            left, right, operator = right, left, _MIRRORED[operator]
+        elif not isinstance(node.arguments[1], Constant):
+            return self.called(_ORDER[operator], left, right)
+        if right.kind == "str":
+            # Python raises when a str is compared with anything but a str.
+            return f"({left.text} {operator} {right.text})"
+        if right.kind in _NUMBERS:
+            # Python raises for anything but a number, and a bool.
+            left = self.named(left)
+            return (
+                f"({left.name} {operator} {right.text}"
+                f" if type({left.text}) is not bool else undecided())"
+            )
+        # A constant of another type: the order of arguments is as written again.
+        return self.called(_ORDER[operator], left, right)
+
+    def arithmetic(self, node: Invoke, operator: str) -> _Code:
+        """Sums and products of two ints or two doubles; else by the function."""
+        operands = self.operands(node, node.arguments)
+        kinds = {
+            operand.kind
+            for operand, argument in zip(operands, node.arguments, strict=True)
+            if operand.kind or isinstance(argument, Constant)
+        }
+        if not kinds <= _NUMBERS or len(kinds) > 1:
+            return _Code(self.called(node.function.implementation, *operands))
+        names, tests = [], []
+        for operand, argument in zip(operands, node.arguments, strict=True):
+            if isinstance(argument, Constant):
+                names.append(operand.text)
+            else:
+                named = self.named(operand)
+                names.append(named.name)
+                tests.append((named.text, named.name))
+        inline = f"{names[0]} {operator} {names[1]}"
+        # The first test binds the names, so it must look at every operand: & does
+        # not short-circuit.
+        first = "int" if "float" not in kinds else "float"
+        test = " & ".join(f"(type({text}) is {first})" for text, _ in tests) or "True"
+        if first == "float":
+            return _Code(f"({inline} if {test} else undecided())", "float")
+        result = self.fresh()
+        ranged = f"{_LOW} <= ({result} := {inline}) <= {_HIGH}"
+        if "int" in kinds:
+            return _Code(f"({result} if {test} and {ranged} else undecided())", "int")
+        floats = " and ".join(f"type({name}) is float" for _, name in tests)
+        return _Code(
+            f"({result} if {test} and {ranged}"
+            f" else {inline} if {floats} else undecided())"
+        )
+
+    def membership(self, node: Invoke) -> str:
+        """``x in [constants]`` by a set, or nothing where it is not so simple."""
+        element, container = node.arguments
+        values = _constant_elements(container)
+        if not values or any(type(v) not in (int, float, str) for v in values):
+            return ""
+        code = self.expression(element)
+        members = frozenset(values)
+        constant = self.constant(members)
+        # An element that cannot be hashed raises; a bool could pass for 0 or 1.
+        if members.isdisjoint((0, 1)) or code.kind in ("str", *_NUMBERS):
+            return f"({code.text} in {constant})"
+        code = self.named(code)
+        return f"({code.text} in {constant} and type({code.name}) is not bool)"
+
+    # Loops
+
+    def loop(self, node: Loop) -> _Code:
+        parts = [p for p in (node.condition, node.transform) if p is not None]
+        cost = 1 + sum(map(count, parts))
+        self.uses_budget = True
+        looped = self.stored(self.named(self.expression(node.range))).name
+        self.write(f"budget -= len({looped}) * {cost}")
+        self.write(f"if type({looped}) is not list or budget < 0:")
+        self.write("    raise Undecided")
+        result, variable = self.fresh(), self.fresh()
+        start = {"all": "True", "exists": "False", "exists_one": "0"}
+        self.write(f"{result} = {start.get(node.kind, '[]')}")
+        self.write(f"for {variable} in {looped}:")
+        with self.block():
+            self.variables[node.slot] = variable
+            self.turn(node, result, variable)
+            del self.variables[node.slot]
+        if node.kind == "exists_one":
+            return _Code(f"({result} == 1)", "bool")
+        kind = "bool" if node.kind in ("all", "exists") else "list"
+        return _Code(result, kind, result)
+
+    def turn(self, node: Loop, result: str, variable: str) -> None:
+        """One turn of a loop."""
+        if node.condition is not None and node.kind in ("all", "exists"):
+            negation = "not " if node.kind == "all" else ""
+            self.write(f"if {negation}{self.truth(node.condition)}:")
+            self.write(f"    {result} = {node.kind == 'exists'}")
+            self.write("    break")
+            return
+        if node.condition is not None:
+            self.write(f"if not {self.truth(node.condition)}:")
+            self.write("    continue")
+        if node.kind == "exists_one":
+            self.write(f"{result} += 1")
+        elif node.transform is None:
+            self.write(f"{result}.append({variable})")
+        else:
+            self.write(f"{result}.append({self.expression(node.transform).text})")
+
+
+_ORDER = {
+    "<": operators.less,
+    "<=": operators.less_equal,
+    ">": operators.greater,
+    ">=": operators.greater_equal,
+}
+
+
+def _walk(node: Checked) -> Iterator[Checked]:
+    yield node
+    for child in node.children():
+        yield from _walk(child)
+
+
+def _has_loop(node: Checked) -> bool:
+    return any(isinstance(part, Loop) for part in _walk(node))
+
+
+def _constant_elements(node: Checked) -> list[Value] | None:
+    """The values of a list of constants."""
+    if not isinstance(node, MakeList):
+        return None
+    values = []
+    for element in node.elements:
+        if not isinstance(element, Constant):
+            return None
+        values.append(element.value)
+    return values
