@@ -29,7 +29,7 @@ from .temporal import (
     format_timestamp,
 )
 from .types import Type
-from .values import BoolKey, Uint, Value
+from .values import BoolKey, Opaque, Optional, Uint, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,12 +206,16 @@ def _require_object(value: object) -> None:
         raise _Refusal(f"a JSON object is expected, not {kind}")
 
 
+# Finding the path takes several times as long as decoding.
+_MAX_TEXT_TO_SEARCH = 256 * 1024
 _PARTS = frozenset({dict, list, _OutOfRange})
 
 
 def _out_of_range(text: str, mark: _OutOfRange) -> InvalidFacts:
     """Decode again to find where the number stands, without recursion."""
     refused = _refused([], _number_out_of_range(mark.text))
+    if len(text) > _MAX_TEXT_TO_SEARCH:
+        return refused
     try:
         pending: list[tuple[list[str | int], Any]] = [([], _decode_marking(text))]
     except (ValueError, RecursionError, _Refusal):
@@ -271,27 +275,25 @@ class _Copy:
         kind = type(value)
         if kind is str:
             return self.text(value)
-        self.left -= 1
-        if self.left < 0:
-            raise _Refusal(_too_large(self.limits))
-        if value is None or kind is bool:
-            return value
         if kind is int:
             if INT_MIN <= value <= INT_MAX:
                 return value
             raise _Refusal(_int_out_of_range(value))
+        if kind is bool or value is None:
+            return value
         if kind is float:
             return _finite(value)
-        if isinstance(value, Mapping):
+        # The test for the abstract type is the slow one.
+        if kind is dict:
             return self.mapping(value)
         if isinstance(value, list | tuple):
             return self.array(value)
+        if isinstance(value, Mapping):
+            return self.mapping(value)
         return self.unusual(value)
 
     def text(self, text: str) -> str:
-        self.left -= len(text) + 2
-        if self.left < 0:
-            raise _Refusal(_too_large(self.limits))
+        self.spend(len(text))
         if "\0" in text:
             raise _Refusal(_NUL)
         if not text.isascii():
@@ -303,33 +305,45 @@ class _Copy:
 
     def mapping(self, mapping: Mapping[Any, Any]) -> Facts:
         self.enter(mapping)
+        # Quotes, colon, a character of the value, comma.
+        self.spend(5 * len(mapping))
         copy: Facts = {}
         for key, part in mapping.items():
-            if not isinstance(key, str):
+            if type(key) is str:
+                name = key
+            elif isinstance(key, str):
+                name = str.__str__(key)
+            else:
                 raise _Refusal(
-                    f"the key {_brief(key)} is no string",
+                    f"a key of type {type(key).__name__} is no string",
                     "JSON objects have string keys only.",
                 )
-            name = str.__str__(key)
             try:
                 copy[self.text(name)] = self.value(part)
             except _Refusal as refusal:
                 refusal.path.append(name)
                 raise
         self.ancestors.pop()
-        return {key: copy[key] for key in sorted(copy, key=_jsonb_order)}
+        return _in_order(copy)
 
     def array(self, items: list[Any] | tuple[Any, ...]) -> list[Any]:
         self.enter(items)
+        # A character of the value, comma.
+        self.spend(2 * len(items))
         copy: list[Any] = []
-        for position, part in enumerate(items):
-            try:
-                copy.append(self.value(part))
-            except _Refusal as refusal:
-                refusal.path.append(position)
-                raise
+        try:
+            for part in items:
+                copy.append(self.value(part))  # noqa: PERF401 - its length is the path
+        except _Refusal as refusal:
+            refusal.path.append(len(copy))
+            raise
         self.ancestors.pop()
         return copy
+
+    def spend(self, characters: int) -> None:
+        self.left -= characters
+        if self.left < 0:
+            raise _Refusal(_too_large(self.limits))
 
     def enter(self, container: object) -> None:
         if len(self.ancestors) >= self.limits.depth:
@@ -354,7 +368,17 @@ class _Copy:
         return _from_standard_library(value)
 
 
-def _jsonb_order(key: str) -> tuple[int, bytes]:
+def _in_order(facts: Facts) -> Facts:
+    """The same facts, keys as jsonb orders them: the shorter first, then by bytes."""
+    keys = list(facts)
+    if "".join(keys).isascii():
+        ordered = sorted(sorted(keys), key=len)
+    else:
+        ordered = sorted(keys, key=_length_and_bytes)
+    return facts if ordered == keys else {key: facts[key] for key in ordered}
+
+
+def _length_and_bytes(key: str) -> tuple[int, bytes]:
     encoded = key.encode()
     return len(encoded), encoded
 
@@ -370,10 +394,6 @@ def _finite(value: float) -> float:
         raise _Refusal(f"{value} is no JSON number")
     # jsonb has no negative zero.
     return value + 0.0
-
-
-def _brief(value: object) -> str:
-    return f"of type {type(value).__name__}"
 
 
 def _from_standard_library(value: object) -> object:
@@ -495,7 +515,8 @@ def value_to_json(value: Value, *, strict: bool = True) -> str:
 
     int and uint are numbers, double a number with its fraction kept (``1.0``), or the
     strings ``NaN``, ``Infinity``, ``-Infinity``; bytes are base64, timestamps RFC 3339,
-    durations seconds (``1.5s``), types their names. Map keys become strings; of two
+    durations seconds (``1.5s``), types their names, IP addresses and ranges their text, an
+    optional is its value or null. Map keys become strings; of two
     keys that become the same string ``jsonb`` keeps the later.
 
     A string with NUL, which ``jsonb`` cannot hold, raises :class:`EvaluationError`, or
@@ -554,6 +575,8 @@ def _write(value: Value, pieces: list[str], *, strict: bool) -> None:
             _write(part, pieces, strict=strict)
             separator = ","
         pieces.append("]" if value else "[]")
+    elif kind is Optional:
+        _write(value.value, pieces, strict=strict)
     else:
         pieces.append(_write_other(value))
 
@@ -583,6 +606,6 @@ def _write_other(value: Value) -> str:
         from base64 import b64encode
 
         return f'"{b64encode(value).decode("ascii")}"'
-    if kind is Type:
+    if kind is Type or isinstance(value, Opaque):
         return _quote(str(value))
     raise EvaluationError(f"a value of type {kind.__name__} cannot be given as JSON")
