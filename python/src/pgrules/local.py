@@ -11,9 +11,10 @@ import json
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from .cel import Environment, EvaluationError, InvalidExpression, Program, Step
+from .cel import Environment, EvaluationError, InvalidExpression, Program
 from .cel.cache import ProgramCache
-from .cel.facts import facts_from_mapping, value_to_json
+from .cel.facts import facts_from_mapping
+from .cel.trace import to_json
 from .errors import CompilationError, RuleNotFound
 from .model import BrokenRule, EvaluationResult
 from .model import rule_id as as_rule_id
@@ -99,15 +100,5 @@ def _evaluate(rule: Rule, facts: dict[str, Any], *, trace: bool) -> EvaluationRe
         rule.name,
         matched=value is True,
         error=None if error is None else str(error),
-        trace=None if steps is None else [_traced(step) for step in steps],
+        trace=None if steps is None else json.loads(to_json(steps)),
     )
-
-
-def _traced(step: Step) -> dict[str, Any]:
-    """A step as the database's ``trace`` has it."""
-    outcome: dict[str, Any] = (
-        {"value": json.loads(value_to_json(step.value, strict=False))}
-        if step.error is None
-        else {"error": step.error}
-    )
-    return {"expression": step.text, "offset": step.start, **outcome}

@@ -23,7 +23,7 @@ from .errors import (
     RegexLibraryMissing,
 )
 from .limits import Limits
-from .program import Program, Step, compile_expression
+from .program import Program, compile_expression
 
 __all__ = [
     "CelError",
@@ -38,6 +38,5 @@ __all__ = [
     "Problem",
     "Program",
     "RegexLibraryMissing",
-    "Step",
     "compile_expression",
 ]

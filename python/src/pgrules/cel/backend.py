@@ -19,11 +19,12 @@ from .cache import ProgramCache
 from .environment import Environment
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
+from .trace import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .program import Program, Step
+    from .program import Program
 
 _programs = ProgramCache()
 _environments = {"{}": Environment()}
@@ -39,7 +40,7 @@ def evaluate(
         if trace:
             value, failed, steps = program.trace(variables, interrupted=_interrupted)
             error = None if failed is None else str(failed)
-            return value is True, error, _trace(steps), None
+            return value is True, error, to_json(steps), None
         value = program.evaluate(variables, interrupted=_interrupted)
     except (EvaluationError, InvalidExpression) as failed:
         return False, str(failed), None, None
@@ -107,20 +108,6 @@ def check(
 
 def _program(expression: str, environment: str) -> Program:
     return _programs.program(expression, environment, _environments[environment])
-
-
-def _trace(steps: list[Step]) -> str:
-    """A traced evaluation as JSON: an array of sub-expressions in source order."""
-    parts = []
-    for step in steps:
-        outcome = (
-            f'"value":{value_to_json(step.value, strict=False)}'
-            if step.error is None
-            else f'"error":{json.dumps(step.error)}'
-        )
-        text = json.dumps(step.text, ensure_ascii=False)
-        parts.append(f'{{"expression":{text},"offset":{step.start},{outcome}}}')
-    return f"[{','.join(parts)}]"
 
 
 def _failure(error: BaseException) -> str:

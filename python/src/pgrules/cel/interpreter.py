@@ -8,7 +8,7 @@ server's wish to stop are never absorbed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from .checked import (
     Chain,
@@ -40,21 +40,16 @@ def straight_cost(node: Checked) -> int:
     return 1 + sum(map(straight_cost, node.children()))
 
 
-def straight_nodes(node: Checked) -> Iterator[Checked]:
-    """The nodes that one evaluation reaches at most once, in source order."""
-    yield node
-    for child in [node.range] if isinstance(node, Loop) else node.children():
-        yield from straight_nodes(child)
-
-
 def interpret(tree: Checked, *, trace: bool = False) -> Closure:
     """The closure that evaluates a checked tree.
 
-    With ``trace``, the outcomes of the nodes in :func:`straight_nodes` go to
+    With ``trace``, the outcomes of the nodes in :func:`~.trace.straight_nodes` go to
     ``state.trace`` under the node's number.
     """
     if not trace:
         return _Interpreter({}).build(tree)
+    from .trace import straight_nodes
+
     numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
     return _Interpreter(numbers).build(tree)
 

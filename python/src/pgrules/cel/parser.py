@@ -278,7 +278,9 @@ class _Parser:
         if kind == "(":
             self.advance()
             inner = self.expression()
-            self.expect(")", "the ')' that closes the bracket")
+            # The brackets belong to the text of what they enclose.
+            inner.end = self.expect(")", "the ')' that closes the bracket").end
+            inner.start = token.start
             return inner
         if kind == "[":
             return self.list_literal()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import source
@@ -10,34 +9,21 @@ from .checked import Checked, count
 from .checker import check
 from .environment import Environment
 from .errors import (
-    CelError,
     EvaluationError,
     ExpressionTooLarge,
     InvalidExpression,
 )
 from .evaluation import Evaluation
-from .interpreter import Closure, interpret, straight_cost, straight_nodes
+from .interpreter import Closure, interpret, straight_cost
 from .parser import parse
-from .values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .trace import Step
+    from .values import Value
+
 _DEFAULT = Environment()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one sub-expression gave in a traced evaluation.
-
-    ``text`` is the sub-expression as written, ``start`` its offset in code points.
-    ``error`` is set where it failed; a part that was skipped has no step.
-    """
-
-    text: str
-    start: int
-    value: Value
-    error: str | None
 
 
 # Evaluations by closures before Python code is generated, which costs as much as
@@ -108,10 +94,9 @@ class Program:
         *,
         interrupted: Callable[[], bool] | None = None,
     ) -> tuple[Value, EvaluationError | None, list[Step]]:
-        """The value or the error, and the steps that led to it, in source order.
+        """The value or the error, and the steps that led to it."""
+        from . import trace
 
-        Bodies of macros run many times and are left out.
-        """
         state = Evaluation(variables, self.environment.limits.cost, interrupted)
         state.trace = {}
         value, failure = None, None
@@ -119,20 +104,7 @@ class Program:
             value = self._run(interpret(self.tree, trace=True), state)
         except EvaluationError as error:
             failure = error
-        steps = []
-        for number, node in enumerate(straight_nodes(self.tree)):
-            if number in state.trace:
-                origin, outcome = node.origin, state.trace[number]
-                failed = isinstance(outcome, EvaluationError)
-                steps.append(
-                    Step(
-                        self.text[origin.start : origin.end],
-                        origin.start,
-                        None if failed else outcome,
-                        outcome.message if failed else None,
-                    )
-                )
-        return value, failure, steps
+        return value, failure, trace.steps(self.text, self.tree, state.trace)
 
     def _run(self, closure: Closure, state: Evaluation) -> Value:
         if self._slots:
@@ -188,6 +160,3 @@ def _refuse_surrogates(text: str) -> None:
             f"U+{ord(text[error.start]):04X} is no Unicode scalar value",
         )
         raise InvalidExpression([problem]) from None
-
-
-__all__ = ["CelError", "Program", "Step", "compile_expression"]

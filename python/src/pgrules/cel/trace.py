@@ -1,0 +1,138 @@
+"""What the parts of an expression gave: the steps of a traced evaluation.
+
+The steps are those sub-expressions that a reader wants to see, in source order:
+operators, calls, macros and whole field paths; not constants, whose text says it
+all, and not the bodies of macros, which run many times. A part that a short circuit
+skipped is listed as skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from . import source
+from .checked import Checked, Constant, Field, Loop, Variable
+from .errors import EvaluationError
+from .facts import value_to_json
+from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+# What a step shows of long values.
+_TEXT_LENGTH: Final = 200
+_ELEMENTS: Final = 20
+_DEPTH: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One sub-expression of a traced evaluation.
+
+    ``text`` is the sub-expression as written; ``line`` and ``column`` say where,
+    counted from 1 in code points; ``depth`` counts the steps around it. A step
+    has a ``value``, unless ``error`` is set or it was ``skipped``.
+    """
+
+    text: str
+    line: int
+    column: int
+    depth: int
+    value: Value = None
+    error: str | None = None
+    skipped: bool = False
+
+
+def straight_nodes(node: Checked) -> Iterator[Checked]:
+    """The nodes that one evaluation reaches at most once, in source order."""
+    yield node
+    for child in _straight_children(node):
+        yield from straight_nodes(child)
+
+
+def _straight_children(node: Checked) -> Iterator[Checked]:
+    return iter((node.range,)) if isinstance(node, Loop) else node.children()
+
+
+def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
+    """The steps of an evaluation, from the outcomes by number of straight node."""
+    numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
+    found: list[Step] = []
+    for node, depth in _visible(tree, 0):
+        start, end = node.origin.start, node.origin.end
+        line, column = source.location(text, start)
+        number = numbers[id(node)]
+        outcome = outcomes.get(number)
+        failed = isinstance(outcome, EvaluationError)
+        found.append(
+            Step(
+                text[start:end],
+                line,
+                column,
+                depth,
+                value=None if failed else outcome,
+                error=outcome.message if isinstance(outcome, EvaluationError) else None,
+                skipped=number not in outcomes,
+            )
+        )
+    return found
+
+
+def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
+    if isinstance(node, Constant):
+        return
+    yield node, depth
+    if isinstance(node, Field):
+        # Of a path a.b.c the whole is shown, not a and a.b.
+        while isinstance(node, Field):
+            node = node.operand
+        if isinstance(node, Variable):
+            return
+        yield from _visible(node, depth + 1)
+        return
+    for child in _straight_children(node):
+        yield from _visible(child, depth + 1)
+
+
+def to_json(found: list[Step]) -> str:
+    """The steps as a JSON array of objects, long values shortened.
+
+    Keys: ``expression``, ``line``, ``column``, ``depth``, and one of ``value``,
+    ``error`` and ``skipped``.
+    """
+    return f"[{','.join(map(_object, found))}]"
+
+
+def _object(step: Step) -> str:
+    if step.skipped:
+        outcome = '"skipped":true'
+    elif step.error is not None:
+        outcome = f'"error":{json.dumps(step.error, ensure_ascii=False)}'
+    else:
+        outcome = f'"value":{value_to_json(_shortened(step.value), strict=False)}'
+    text = json.dumps(step.text, ensure_ascii=False)
+    return (
+        f'{{"expression":{text},"line":{step.line},"column":{step.column},'
+        f'"depth":{step.depth},{outcome}}}'
+    )
+
+
+def _shortened(value: Value, depth: int = 0) -> Value:
+    """The value, with long texts cut and long or deep collections as their size."""
+    kind = type(value)
+    if kind is str and len(value) > _TEXT_LENGTH:
+        return value[: _TEXT_LENGTH - 3] + "..."
+    if kind is bytes and len(value) > _TEXT_LENGTH:
+        return f"bytes of {len(value):,}"
+    if kind is list:
+        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
+            return f"list of {len(value):,}"
+        return [_shortened(element, depth + 1) for element in value]
+    if kind is dict:
+        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
+            return f"map of {len(value):,}"
+        return {key: _shortened(element, depth + 1) for key, element in value.items()}
+    return value
