@@ -14,7 +14,7 @@ from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .library import Function
 from .operators import no_overload, shown
 from .temporal import Duration, Timestamp
-from .values import Uint, Value
+from .values import Opaque, Uint, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,12 +51,16 @@ def _conversion(
     def implementation(state: Evaluation, value: Value) -> Value:
         convert = conversions.get(type(value))
         if convert is None:
+            if name == "string" and isinstance(value, Opaque):
+                return str(value)
             raise no_overload(name, value)
         if type(value) is str or type(value) is bytes:
             state.charge(len(value) // CHARACTERS_PER_UNIT)
         return convert(value)
 
     signatures = tuple(f"({_NAMES[kind]}) -> {result}" for kind in conversions)
+    if name == "string":
+        signatures += ("(net.IP) -> string", "(net.CIDR) -> string")
     return Function(name, signatures, implementation)
 
 

@@ -12,7 +12,7 @@ from . import numbers, temporal
 from .errors import EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .temporal import Duration, Timestamp
-from .values import NUMERIC, Uint, Value, encode_key, type_of
+from .values import ABSENT, NUMERIC, Optional, Uint, Value, encode_key, type_of
 
 _ORDERED = frozenset({bool, str, bytes, Timestamp, Duration})
 
@@ -53,6 +53,10 @@ def equal(state: Evaluation, left: Value, right: Value) -> bool:
         )
     if kind is str or kind is bytes:
         state.charge(len(left) // CHARACTERS_PER_UNIT)
+    elif kind is Optional:
+        if left.present and right.present:
+            return equal(state, left.value, right.value)
+        return bool(left.present is right.present)
     return bool(left == right)
 
 
@@ -200,16 +204,15 @@ def invert(state: Evaluation, operand: Value) -> bool:
 # Lists and maps
 
 
-def index(state: Evaluation, container: Value, key: Value) -> Value:
-    """``container[key]``: a list's element from 0, or a map's value."""
+def _find(container: Value, key: Value) -> tuple[bool, Value]:
+    """Whether a list or map has something under a key, and what."""
     kind = type(container)
     if kind is dict:
         try:
-            return container[encode_key(key)]
+            stored = encode_key(key)
         except KeyError:
-            if type(key) in NUMERIC or type(key) in (str, bool):
-                raise EvaluationError(f"no such key: {shown(key)}") from None
             raise EvaluationError(f"unsupported key type: {type_of(key)}") from None
+        return stored in container, container.get(stored)
     if kind is list:
         position = key
         if type(key) is float and key.is_integer():
@@ -217,11 +220,36 @@ def index(state: Evaluation, container: Value, key: Value) -> Value:
         elif type(key) is not int and type(key) is not Uint:
             raise EvaluationError(f"unsupported index type: {type_of(key)}")
         if 0 <= position < len(container):
-            return container[position]
-        raise EvaluationError(
-            f"index out of bounds: {position} in a list of {len(container)}"
-        )
+            return True, container[position]
+        return False, None
     raise EvaluationError(f"no such overload: {type_of(container)}[{type_of(key)}]")
+
+
+def index(state: Evaluation, container: Value, key: Value) -> Value:
+    """``container[key]``: a list's element from 0, or a map's value.
+
+    Of an optional list or map it is optional, as ``container[?key]``.
+    """
+    if type(container) is Optional:
+        return index_optionally(state, container, key)
+    found, value = _find(container, key)
+    if found:
+        return value
+    if type(container) is dict:
+        raise EvaluationError(f"no such key: {shown(key)}")
+    raise EvaluationError(
+        f"index out of bounds: {shown(key)} in a list of {len(container)}"
+    )
+
+
+def index_optionally(state: Evaluation, container: Value, key: Value) -> Optional:
+    """``container[?key]``: an optional, which is absent where the key is."""
+    if type(container) is Optional:
+        if not container.present:
+            return container
+        container = container.value
+    found, value = _find(container, key)
+    return Optional(value) if found else ABSENT
 
 
 def contains(state: Evaluation, element: Value, container: Value) -> bool:

@@ -13,6 +13,8 @@ map                ``dict``; bool keys are wrapped, see :class:`BoolKey`
 timestamp          :class:`~.temporal.Timestamp`
 duration           :class:`~.temporal.Duration`
 type               :class:`~.types.Type`
+optional_type      :class:`Optional`
+net.IP, net.CIDR   subclasses of :class:`Opaque`
 =================  ==========================================================
 
 Decoded JSON is already in this form, so facts are never converted. The price is
@@ -22,7 +24,7 @@ so types are compared with ``type(x) is``, never with ``isinstance``.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from . import types
 from .temporal import Duration, Timestamp
@@ -39,6 +41,36 @@ class Uint(int):
 
     def __repr__(self) -> str:
         return f"{int(self)}u"
+
+
+class Optional:
+    """A value that may be absent: ``optional.of(x)`` or ``optional.none()``.
+
+    ``==`` of Python compares identities; ``operators.equal`` compares as CEL does.
+    """
+
+    __slots__ = ("present", "value")
+
+    def __init__(self, value: Value, *, present: bool = True) -> None:
+        self.value = value
+        self.present = present
+
+    def __repr__(self) -> str:
+        return f"optional.of({self.value!r})" if self.present else "optional.none()"
+
+
+ABSENT: Final = Optional(None, present=False)
+
+
+class Opaque:
+    """A value of a type that a library brings, such as an IP address.
+
+    Subclasses are immutable, compare with ``==`` and have the value's text as
+    ``str``; ``cel_type`` is what ``type(x)`` gives.
+    """
+
+    __slots__ = ()
+    cel_type: ClassVar[Type]
 
 
 class BoolKey:
@@ -66,6 +98,7 @@ _TYPES: Final[dict[type, Type]] = {
     float: types.DOUBLE,
     int: types.INT,
     list: types.LIST,
+    Optional: types.OPTIONAL,
     type(None): types.NULL,
     str: types.STRING,
     Timestamp: types.TIMESTAMP,
@@ -76,7 +109,11 @@ _TYPES: Final[dict[type, Type]] = {
 
 def type_of(value: Value) -> Type:
     """The CEL type of a value (cel-spec, "type")."""
-    return _TYPES[type(value)]
+    known = _TYPES.get(type(value))
+    if known is not None:
+        return known
+    assert isinstance(value, Opaque)
+    return value.cel_type
 
 
 def encode_key(key: Value) -> Value:
