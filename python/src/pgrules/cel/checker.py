@@ -25,6 +25,7 @@ from .checked import (
     Variable,
 )
 from .errors import EvaluationError, InvalidExpression, Problem, RegexLibraryMissing
+from .inference import infer
 from .syntax import (
     Call,
     Comprehension,
@@ -57,9 +58,13 @@ def check(
     """
     checker = _Checker(text, environment)
     checked = checker.check(tree)
-    if checker.problems and not unchecked:
+    if unchecked:
+        return checked, checker.slots
+    problems = checker.problems + infer(checked, text, environment)
+    if problems:
+        problems.sort(key=lambda problem: (problem.line, problem.column))
         failure = RegexLibraryMissing if checker.regex_missing else InvalidExpression
-        raise failure(checker.problems)
+        raise failure(problems)
     return checked, checker.slots
 
 
@@ -152,8 +157,9 @@ class _Checker:
     def resolve(self, node: Node, name: str) -> Checked | None:
         """A declared variable or a type's name, by the rules of containers."""
         variables = self.environment.variables or {}
+        derived = self.environment.derived
         for candidate in self.environment.candidates(name):
-            if candidate in variables:
+            if candidate in variables or candidate in derived:
                 return Variable(node, candidate)
         denoted = DENOTATIONS.get(name.removeprefix("."))
         if denoted is None or (self.environment.variables is None and "." not in name):
@@ -165,7 +171,7 @@ class _Checker:
         variables = self.environment.variables
         if variables is None:
             return Variable(node, node.name, DENOTATIONS.get(node.name))
-        known = [*variables, *self.scope]
+        known = [*variables, *self.environment.derived, *self.scope]
         hint = _nearest(node.name, known)
         return self.fail(node, node.start, f"unknown name {node.name}", hint)
 

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 class Type:
     """A type: its name in CEL and the types that parameterise it.
 
-    ``open`` says that a :class:`TypeVariable` is in it, so that it is not yet known.
+    ``open`` says that a :class:`TypeVariable` is in it, so that it is not yet known;
+    ``depth`` counts the levels of parameters.
     """
 
-    __slots__ = ("_hash", "name", "open", "parameters")
+    __slots__ = ("_hash", "depth", "name", "open", "parameters")
 
     def __init__(self, name: str, parameters: tuple[Type, ...] = ()) -> None:
         self.name = name
         self.parameters = parameters
         self.open: bool = any(parameter.open for parameter in parameters)
+        self.depth: int = 1 + max((p.depth for p in parameters), default=-1)
         self._hash = hash((name, parameters))
 
     def __eq__(self, other: object) -> bool:
@@ -87,10 +89,12 @@ class ObjectType(Type):
 
 BOOL = Type("bool")
 BYTES = Type("bytes")
+CIDR = Type("net.CIDR")
 DOUBLE = Type("double")
 DURATION = Type("google.protobuf.Duration")
 DYN = Type("dyn")
 INT = Type("int")
+IP = Type("net.IP")
 LIST = Type("list")
 MAP = Type("map")
 NULL = Type("null_type")
@@ -107,9 +111,11 @@ DENOTATIONS = {
     for t in (
         BOOL,
         BYTES,
+        CIDR,
         DOUBLE,
         DURATION,
         INT,
+        IP,
         LIST,
         MAP,
         NULL,
@@ -122,29 +128,41 @@ DENOTATIONS = {
 }
 
 
+# A type beyond this depth has dyn at its leaves. Through variables of macros a short
+# expression can describe a type of exponential size, {a: a} of {b: b} and so on.
+_MAX_DEPTH = 8
+
+
+def parameterised(name: str, *parameters: Type) -> Type:
+    """A type with parameters, with dyn where it would grow too deep."""
+    if any(parameter.depth >= _MAX_DEPTH for parameter in parameters):
+        parameters = tuple(p if p.depth < _MAX_DEPTH else DYN for p in parameters)
+    return Type(name, parameters)
+
+
 def list_of(element: Type) -> Type:
     """``list(element)``."""
-    return Type("list", (element,))
+    return parameterised("list", element)
 
 
 def map_of(key: Type, value: Type) -> Type:
     """``map(key, value)``."""
-    return Type("map", (key, value))
+    return parameterised("map", key, value)
 
 
 def optional_of(value: Type) -> Type:
     """``optional_type(value)``."""
-    return Type("optional_type", (value,))
+    return parameterised("optional_type", value)
 
 
 def wrapper_of(value: Type) -> Type:
     """``wrapper(value)``: a value of this type, or null."""
-    return Type("wrapper", (value,))
+    return parameterised("wrapper", value)
 
 
 def type_of_type(denoted: Type) -> Type:
     """``type(denoted)``: the type of an expression that denotes a type."""
-    return Type("type", (denoted,))
+    return parameterised("type", denoted)
 
 
 def nullable(of: Type) -> bool:
