@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pgrules import PgRulesError
 
-from . import database, flights, report
+from . import database, flights, next_steps, report
 from .policies import Tenant, read_policies
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -63,9 +63,8 @@ def run(
     workers: int,
 ) -> None:
     """Do all of it, and print what was found."""
-    report.print_heading(console, tenants)
     folder = flights.data_folder()
-    database.prepare(dsn, tenants)
+    report.print_heading(console, tenants, database.prepare(dsn, tenants))
 
     started = time.perf_counter()
     with report.spinner(console, f"Loading {limit:,} flights"):
@@ -77,15 +76,14 @@ def run(
             database.store_rules(pool, tenant)
         started = time.perf_counter()
         with report.progress(console, "Deciding", loaded * len(tenants)) as advance:
-            database.decide(
-                pool, tenants, loaded, workers=workers, on_progress=advance
-            )
+            database.decide(pool, tenants, loaded, workers=workers, on_progress=advance)
         decide_seconds = time.perf_counter() - started
 
         for tenant in tenants:
             report.print_counts(console, tenant, database.counts(pool, tenant), loaded)
-            for decision in database.decisions(pool, tenant, 1):
-                report.print_decisions(console, tenant, decision)
+        for tenant in tenants:
+            for found in database.decisions(pool, tenant, 1):
+                report.print_decisions(console, tenant, found)
 
     report.print_timings(
         console,
@@ -95,7 +93,7 @@ def run(
         load_seconds=load_seconds,
         decide_seconds=decide_seconds,
     )
-    report.print_next_steps(console, tenants)
+    report.print_next_steps(console, next_steps.statements(tenants, 151))
 
 
 if __name__ == "__main__":

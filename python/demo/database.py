@@ -14,19 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
 from pgrules import PostgresRuleStore, RuleNotFound
 
+from .flights import Facts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from uuid import UUID
 
     from psycopg import Connection
 
-    from .flights import Facts
     from .policies import Tenant
 
     Pool: TypeAlias = ConnectionPool[Connection[tuple[Any, ...]]]
@@ -39,6 +40,8 @@ _CHUNK: Final = 8192
 _DEPLOYED: Final = """
 SELECT to_regprocedure('rules.evaluate_all(jsonb)') IS NOT NULL
 """
+
+_CHANGES: Final = "SELECT name FROM rules.schema_migrations ORDER BY version"
 
 _ADD_TENANT: Final = """
 INSERT INTO rules.tenants (id, name) VALUES (%s, %s)
@@ -129,8 +132,11 @@ def application_pool(dsn: str, size: int) -> Iterator[Pool]:
         yield pool
 
 
-def prepare(dsn: str, tenants: Iterable[Tenant]) -> None:
-    """Create the demo's tables and the two tenants; as the deploying superuser."""
+def prepare(dsn: str, tenants: Iterable[Tenant]) -> list[str]:
+    """Create the demo's tables and the two tenants; as the deploying superuser.
+
+    Returns the names of the changes that are deployed, oldest first.
+    """
     with psycopg.connect(dsn) as connection:
         row = connection.execute(_DEPLOYED).fetchone()
         if row != (True,):
@@ -141,6 +147,7 @@ def prepare(dsn: str, tenants: Iterable[Tenant]) -> None:
         connection.execute(SCHEMA.read_bytes())
         for tenant in tenants:
             connection.execute(_ADD_TENANT, (tenant.id, tenant.name))
+        return [name for (name,) in connection.execute(_CHANGES)]
 
 
 def store_rules(pool: Pool, tenant: Tenant) -> None:
@@ -204,7 +211,9 @@ def decide(
 
     with ThreadPoolExecutor(workers) as executor:
         futures = [
-            executor.submit(decide_range, tenant, first, min(first + _CHUNK, flights + 1))
+            executor.submit(
+                decide_range, tenant, first, min(first + _CHUNK, flights + 1)
+            )
             for tenant in tenants
             for first in range(1, flights + 1, _CHUNK)
         ]

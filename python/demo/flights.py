@@ -154,11 +154,13 @@ def _earlier_legs(
 def _present(
     row: dict[str, str],
     names: dict[str, str],
-    convert: type[int] | type[float] | type[str],
+    convert: type[int | float | str],
 ) -> Facts:
     """Return the values that are known, under their names as facts."""
     return {
-        name: convert(row[column]) for column, name in names.items() if row[column] != "NA"
+        name: convert(row[column])
+        for column, name in names.items()
+        if row[column] != "NA"
     }
 
 
