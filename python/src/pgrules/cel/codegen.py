@@ -49,6 +49,10 @@ _BUDGET: Final = 20_000
 # closures a few times; and a tree beyond this size is better left to them.
 _MAX_NODES: Final = 2_000
 
+# Below this cost limit only the closures, which count exactly, may evaluate: the
+# fast path counts loops and long values apart, and a program's own nodes not at all.
+LEAST_LIMIT: Final = 2 * _BUDGET + _MAX_NODES
+
 # Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
 _MAX_INDENT: Final = 18
 

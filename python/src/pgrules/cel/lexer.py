@@ -7,6 +7,7 @@ the parser.
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any, NamedTuple
 
 from . import source
@@ -103,7 +104,8 @@ def tokenize(text: str) -> list[Token]:
             value = _integer(text, position, found.group())
             append(Token("literal", value, position, end))
         elif kind == "double":
-            append(Token("literal", float(found.group()), position, end))
+            number = _double(text, position, found.group())
+            append(Token("literal", number, position, end))
         elif kind == "string":
             text_value, end = _string(text, position, found.group())
             append(Token("literal", text_value, position, end))
@@ -145,6 +147,13 @@ def _integer(text: str, offset: int, lexeme: str) -> int:
         kind = "uint" if unsigned else "int"
         raise _fail(text, offset, f"{kind} literal {_short(lexeme)} is out of range")
     return Uint(value) if unsigned else value
+
+
+def _double(text: str, offset: int, lexeme: str) -> float:
+    value = float(lexeme)
+    if value == inf:
+        raise _fail(text, offset, f"double literal {_short(lexeme)} is out of range")
+    return value
 
 
 def _short(lexeme: str) -> str:

@@ -52,7 +52,9 @@ def equal(state: Evaluation, left: Value, right: Value) -> bool:
             for key, value in left.items()
         )
     if kind is str or kind is bytes:
-        state.charge(len(left) // CHARACTERS_PER_UNIT)
+        # Only text of equal length is looked into.
+        if len(left) == len(right):
+            state.charge(len(left) // CHARACTERS_PER_UNIT)
     elif kind is Optional:
         if left.present and right.present:
             return equal(state, left.value, right.value)

@@ -11,7 +11,6 @@ from .environment import Environment
 from .errors import (
     EvaluationError,
     ExpressionTooLarge,
-    InvalidExpression,
 )
 from .evaluation import Evaluation
 from .interpreter import Closure, interpret, straight_cost
@@ -73,9 +72,11 @@ class Program:
 
     def generate(self) -> None:
         """Let generated code evaluate from now on, where the expression suits it."""
-        from .codegen import generate
+        from .codegen import LEAST_LIMIT, generate
 
-        function = generate(self.tree, self._slots, interpret, self.interpret)
+        function = None
+        if self.environment.limits.cost >= LEAST_LIMIT:
+            function = generate(self.tree, self._slots, interpret, self.interpret)
         self.evaluate = function or self.interpret
 
     def interpret(
@@ -138,7 +139,7 @@ def compile_expression(
     Raises :class:`InvalidExpression` with every problem found, or one of its
     subclasses :class:`ExpressionTooLarge` and :class:`RegexLibraryMissing`.
     """
-    _refuse_surrogates(text)
+    source.refuse_surrogates(text)
     try:
         tree = parse(text, limits=environment.limits, expand_macros=expand_macros)
         checked, slots = check(tree, text, environment, unchecked=unchecked)
@@ -148,15 +149,3 @@ def compile_expression(
             text, 0, "the caller's stack leaves no room for an expression so deep"
         )
         raise ExpressionTooLarge([problem]) from None
-
-
-def _refuse_surrogates(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        problem = source.problem(
-            text.encode(errors="replace").decode(),
-            error.start,
-            f"U+{ord(text[error.start]):04X} is no Unicode scalar value",
-        )
-        raise InvalidExpression([problem]) from None
