@@ -269,11 +269,13 @@ class TestCollections:
 
     def test_a_key_cannot_repeat_or_be_of_other_types(self) -> None:
         assert "repeated key" in fails("{a: 1, b: 2} == {}", a="x", b="x")
-        for key in (1.5, None, [], {}):
+        keys: list[Any] = [1.5, None, [], {}]
+        for key in keys:
             assert "key" in fails("{k: 1} == {}", k=key)
 
     def test_has_tests_presence_and_not_truth(self) -> None:
-        for value in (None, False, 0, "", [], {}):
+        values: list[Any] = [None, False, 0, "", [], {}]
+        for value in values:
             assert gives("has(a.b)", True, a={"b": value})
         assert gives("has(a.b)", False, a={})
         assert gives("has(a.b.c)", False, a={"b": {}})
