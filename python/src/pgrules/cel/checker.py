@@ -7,7 +7,7 @@ evaluation, where ``||`` may absorb them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import regex, source
 from .checked import (
@@ -48,6 +48,22 @@ if TYPE_CHECKING:
     from .library import Function
 
 
+class Resolved(NamedTuple):
+    """An expression whose names are resolved, with what is wrong so far."""
+
+    tree: Checked
+    slots: int
+    problems: list[Problem]
+    regex_missing: bool
+
+
+def resolve(tree: Node, text: str, environment: Environment) -> Resolved:
+    """The checked tree, not yet typed, and the slots that its macros need."""
+    checker = _Checker(text, environment)
+    checked = checker.check(tree)
+    return Resolved(checked, checker.slots, checker.problems, checker.regex_missing)
+
+
 def check(
     tree: Node, text: str, environment: Environment, *, unchecked: bool = False
 ) -> tuple[Checked, int]:
@@ -56,16 +72,15 @@ def check(
     Raises :class:`InvalidExpression` with all problems found, unless
     ``unchecked``, and :class:`RegexLibraryMissing`.
     """
-    checker = _Checker(text, environment)
-    checked = checker.check(tree)
+    checked, slots, problems, regex_missing = resolve(tree, text, environment)
     if unchecked:
-        return checked, checker.slots
-    problems = checker.problems + infer(checked, text, environment)
+        return checked, slots
+    problems += infer(checked, text, environment)
     if problems:
         problems.sort(key=lambda problem: (problem.line, problem.column))
-        failure = RegexLibraryMissing if checker.regex_missing else InvalidExpression
+        failure = RegexLibraryMissing if regex_missing else InvalidExpression
         raise failure(problems)
-    return checked, checker.slots
+    return checked, slots
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

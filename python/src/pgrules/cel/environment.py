@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .checked import Checked
+from .errors import InvalidEnvironment
 from .library import Library
 from .limits import DEFAULT_LIMITS, Limits
 from .standard import STANDARD
@@ -48,6 +51,37 @@ class Environment:
     limits: Limits = DEFAULT_LIMITS
     derived: Mapping[str, DerivedField] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, text: str) -> Environment:
+        """The environment of a tenant: a schema and derived fields, both optional.
+
+        ``{"schema": {"User": {"Age": "int"}}, "derived": {"IsAdult": "User.Age >=
+        18"}}``. Without a schema, or with null for one, every name may come from the
+        facts. Raises :class:`InvalidSchema`, :class:`InvalidDerivedFields` and, for
+        JSON of another form, :class:`InvalidEnvironment`.
+        """
+        parts = _parts(text)
+        schema, derived = parts.get("schema"), parts.get("derived")
+        environment = cls()
+        if schema is not None:
+            from .schema import read_schema
+
+            environment = replace(environment, variables=read_schema(schema))
+        if derived is not None:
+            from .derived import order
+
+            if not isinstance(derived, dict):
+                raise InvalidEnvironment(
+                    "derived fields are a JSON object of names and expressions"
+                )
+            fields = order(derived, environment)
+            environment = environment.with_derived({f.name: f for f in fields})
+        return environment
+
+    def with_derived(self, derived: Mapping[str, DerivedField]) -> Environment:
+        """This environment with these derived fields and no others."""
+        return replace(self, derived=derived)
+
     def candidates(self, name: str) -> Iterator[str]:
         """What a name can stand for, innermost namespace first.
 
@@ -61,3 +95,16 @@ class Environment:
             yield f"{container}.{name}"
             container = container.rpartition(".")[0]
         yield name
+
+
+def _parts(text: str) -> dict[str, Any]:
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise InvalidEnvironment(f"the environment is no JSON: {problem}") from None
+    if not isinstance(parts, dict) or not parts.keys() <= {"schema", "derived"}:
+        raise InvalidEnvironment(
+            "an environment is a JSON object with the keys schema and derived",
+            hint='for example {"schema": {"User": {"Age": "int"}}}',
+        )
+    return parts

@@ -74,6 +74,87 @@ class RegexLibraryMissing(InvalidExpression):
     sqlstate = "RE050"
 
 
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One rule that a schema definition breaks.
+
+    ``object`` and ``field`` say where, names cut to 100 characters; each is None
+    where the rule is about more than it. ``hint`` shows a valid form.
+    """
+
+    object: str | None
+    field: str | None
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}"
+
+
+class InvalidSchema(CelError):
+    """A schema definition breaks rules; ``violations`` has every one of them."""
+
+    sqlstate = "RE060"
+
+    def __init__(self, violations: list[Violation]) -> None:
+        count = len(violations)
+        rules = "one rule" if count == 1 else f"{count} rules"
+        super().__init__(
+            f"the schema definition breaks {rules}: {violations[0].message}"
+            + (f" (and {count - 1} more)" if count > 1 else ""),
+            hint=violations[0].hint,
+        )
+        self.violations = violations
+
+    @property
+    def detail(self) -> str:
+        """All violations, each with a valid form, as one text."""
+        return "\n".join(map(str, self.violations))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """Why a derived field cannot be.
+
+    ``problems`` has what is wrong with its expression, ``cycle`` the names from the
+    field back to itself; both are empty where neither is the reason.
+    """
+
+    name: str
+    message: str
+    hint: str = ""
+    problems: tuple[Problem, ...] = ()
+    cycle: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.problems:
+            found = "\n".join(map(str, self.problems))
+            return f"in the derived field {self.name}:\n{found}"
+        return f"{self.message}\n{self.hint}"
+
+
+class InvalidDerivedFields(CelError):
+    """Derived fields that do not compile, or depend on themselves."""
+
+    sqlstate = "RE061"
+
+    def __init__(self, fields: list[FieldProblem]) -> None:
+        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+        super().__init__(fields[0].message + more, hint=fields[0].hint)
+        self.fields = fields
+
+    @property
+    def detail(self) -> str:
+        """All derived fields that cannot be, and why, as one text."""
+        return "\n".join(map(str, self.fields))
+
+
+class InvalidEnvironment(CelError):
+    """The JSON of an environment is not what :class:`Environment` reads."""
+
+    sqlstate = "RE099"
+
+
 class InvalidFacts(CelError):
     """The facts are no JSON object, or exceed what can be represented."""
 

@@ -5,7 +5,7 @@ Offsets count code points from 0; what people see counts lines and columns from 
 
 from __future__ import annotations
 
-from .errors import Problem
+from .errors import InvalidExpression, Problem
 
 # A longer line is cut around the column, so that an error stays readable.
 _EXCERPT_WIDTH = 76
@@ -36,3 +36,16 @@ def problem(text: str, offset: int, message: str, hint: str = "") -> Problem:
     """A problem at a place of the expression."""
     line, column = location(text, offset)
     return Problem(line, column, message, hint, excerpt(text, offset))
+
+
+def refuse_surrogates(text: str) -> None:
+    """Raise :class:`InvalidExpression` for text that UTF-8 cannot write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = problem(
+            text.encode(errors="replace").decode(),
+            error.start,
+            f"U+{ord(text[error.start]):04X} is no Unicode scalar value",
+        )
+        raise InvalidExpression([found]) from None
