@@ -35,6 +35,10 @@ class Checked:
         """The direct sub-expressions, in source order."""
         return iter(())
 
+    def straight_children(self) -> Iterator[Checked]:
+        """Those that one evaluation of this node evaluates at most once."""
+        return self.children()
+
 
 @dataclass(slots=True)
 class Constant(Checked):
@@ -65,8 +69,18 @@ class Local(Checked):
 
 
 @dataclass(slots=True)
+class Bound(Checked):
+    """The name of a :class:`Bind`, in its slot."""
+
+    name: str
+    slot: int
+
+
+@dataclass(slots=True)
 class Field(Checked):
     """A map's value under a field name; whether it is there when ``test`` is set.
+
+    Of an optional map it is optional, as an :class:`OptionalField`.
 
     ``conversion`` names the declared type of a fact that a schema declares; the
     fact is converted to it when it is read, see module ``reading``.
@@ -75,6 +89,21 @@ class Field(Checked):
     operand: Checked
     name: str
     test: bool
+    conversion: str | None = None
+
+    def children(self) -> Iterator[Checked]:
+        yield self.operand
+
+
+@dataclass(slots=True)
+class OptionalField(Checked):
+    """``operand.?name``: an optional, absent where the map has no such field.
+
+    ``conversion`` is that of a :class:`Field`.
+    """
+
+    operand: Checked
+    name: str
     conversion: str | None = None
 
     def children(self) -> Iterator[Checked]:
@@ -129,6 +158,17 @@ class MakeList(Checked):
 
 
 @dataclass(slots=True)
+class MakeOptionalList(Checked):
+    """``[a, ?b]``: an absent optional at one of the ``optionals`` adds no element."""
+
+    elements: list[Checked]
+    optionals: frozenset[int]
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.elements
+
+
+@dataclass(slots=True)
 class MakeMap(Checked):
     """A map from its entries."""
 
@@ -141,8 +181,25 @@ class MakeMap(Checked):
 
 
 @dataclass(slots=True)
+class MakeOptionalMap(Checked):
+    """``{a: b, ?c: d}``: an absent optional at one of the ``optionals`` adds none."""
+
+    entries: list[tuple[Checked, Checked]]
+    optionals: frozenset[int]
+
+    def children(self) -> Iterator[Checked]:
+        for key, value in self.entries:
+            yield key
+            yield value
+
+
+@dataclass(slots=True)
 class Loop(Checked):
-    """A macro over a list or a map's keys; see ``syntax.Comprehension``."""
+    """A macro with one variable; see ``syntax.Comprehension`` for the kinds.
+
+    The variable is a list's element, a map's key, or for ``optMap`` and
+    ``optFlatMap`` the value of an optional.
+    """
 
     kind: str
     slot: int
@@ -157,6 +214,54 @@ class Loop(Checked):
             yield self.condition
         if self.transform is not None:
             yield self.transform
+
+    def straight_children(self) -> Iterator[Checked]:
+        yield self.range
+
+
+@dataclass(slots=True)
+class PairLoop(Checked):
+    """A macro with two variables: index and element, or key and value.
+
+    The kinds are ``all``, ``exists``, ``exists_one``, ``transformList``,
+    ``transformMap`` and ``transformMapEntry``.
+    """
+
+    kind: str
+    slot: int
+    second_slot: int
+    range: Checked
+    condition: Checked | None
+    transform: Checked | None
+    place: int
+
+    def children(self) -> Iterator[Checked]:
+        yield self.range
+        if self.condition is not None:
+            yield self.condition
+        if self.transform is not None:
+            yield self.transform
+
+    def straight_children(self) -> Iterator[Checked]:
+        yield self.range
+
+
+@dataclass(slots=True)
+class Bind(Checked):
+    """``cel.bind`` and ``cel.block``: slots and the values that they stand for.
+
+    A value is computed when the first :class:`Bound` of its slot is, and kept, or
+    its error is: one that is never used is never computed. It may use the slots
+    before it.
+    """
+
+    bindings: list[tuple[int, Checked]]
+    body: Checked
+
+    def children(self) -> Iterator[Checked]:
+        for _, value in self.bindings:
+            yield value
+        yield self.body
 
 
 @dataclass(slots=True)

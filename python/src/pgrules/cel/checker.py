@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import regex, source
 from .checked import (
+    Bind,
+    Bound,
     Chain,
     Checked,
     Choice,
@@ -22,11 +24,16 @@ from .checked import (
     Loop,
     MakeList,
     MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
     Variable,
 )
 from .errors import EvaluationError, InvalidExpression, Problem, RegexLibraryMissing
 from .inference import infer
 from .syntax import (
+    Binding,
     Call,
     Comprehension,
     Conditional,
@@ -105,12 +112,15 @@ def _path(node: Node) -> list[str] | None:
 
 
 class _Checker:
-    """The macro variables in scope and the problems so far."""
+    """The macro variables in scope and the problems so far.
+
+    A name in scope has a slot: of a loop's variable, or of a bound value.
+    """
 
     def __init__(self, text: str, environment: Environment) -> None:
         self.text = text
         self.environment = environment
-        self.scope: dict[str, int] = {}
+        self.scope: dict[str, tuple[type[Local | Bound], int]] = {}
         self.slots = 0
         self.problems: list[Problem] = []
         self.regex_missing = False
@@ -142,16 +152,18 @@ class _Checker:
                 )
             case Comprehension():
                 return self.comprehension(node)
+            case Binding():
+                return self.binding(node)
             case ListLiteral():
+                elements = [self.check(element) for element in node.elements]
                 if node.optionals:
-                    return self.optional_syntax(node, node.start)
-                return MakeList(node, [self.check(e) for e in node.elements])
+                    return MakeOptionalList(node, elements, node.optionals)
+                return MakeList(node, elements)
             case MapLiteral():
+                entries = [(self.check(k), self.check(v)) for k, v in node.entries]
                 if node.optionals:
-                    return self.optional_syntax(node, node.start)
-                return MakeMap(
-                    node, [(self.check(k), self.check(v)) for k, v in node.entries]
-                )
+                    return MakeOptionalMap(node, entries, node.optionals)
+                return MakeMap(node, entries)
             case StructLiteral():
                 return self.fail(
                     node,
@@ -165,7 +177,8 @@ class _Checker:
 
     def name(self, node: Ident) -> Checked:
         if not node.absolute and node.name in self.scope:
-            return Local(node, node.name, self.scope[node.name])
+            kind, slot = self.scope[node.name]
+            return kind(node, node.name, slot)
         name = "." + node.name if node.absolute else node.name
         return self.resolve(node, name) or self.free(node)
 
@@ -183,16 +196,26 @@ class _Checker:
 
     def free(self, node: Ident) -> Checked:
         """A name that nothing declares: the facts may have it."""
+        if node.name.startswith("@"):
+            # Names that no source text can have: a macro made them.
+            return self.fail(
+                node,
+                node.start,
+                f"{self.text[node.start : node.end]} refers to nothing",
+                "a slot of cel.block may use the slots before it; cel.iterVar and "
+                "cel.accuVar the variables of the macros around them",
+            )
         variables = self.environment.variables
         if variables is None:
             return Variable(node, node.name, DENOTATIONS.get(node.name))
-        known = [*variables, *self.environment.derived, *self.scope]
+        declared = [*variables, *self.environment.derived]
+        known = [*declared, *(name for name in self.scope if name[0] != "@")]
         hint = _nearest(node.name, known)
         return self.fail(node, node.start, f"unknown name {node.name}", hint)
 
     def select(self, node: Select) -> Checked:
         if node.optional:
-            return self.optional_syntax(node, node.start)
+            return OptionalField(node, self.check(node.operand), node.field)
         names = _path(node)
         if names is not None and names[0] not in self.scope and not node.test:
             resolved = self.resolve(node, ".".join(names))
@@ -203,8 +226,6 @@ class _Checker:
     # Calls
 
     def call(self, node: Call) -> Checked:
-        if node.function == "_[?_]":
-            return self.optional_syntax(node, node.place)
         arguments = [self.check(argument) for argument in node.arguments]
         if node.target is None:
             function = self.lookup(node.function)
@@ -213,12 +234,29 @@ class _Checker:
         if names is not None and names[0] not in self.scope:
             qualified = ".".join([*names, node.function])
             function = self.lookup(qualified)
-            if function is not None:
+            if function is not None or self.is_namespace(names, node.function):
                 return self.invoke(node, function, qualified, arguments, method=False)
         target = self.check(node.target)
         function = self.lookup(node.function)
         return self.invoke(
             node, function, node.function, [target, *arguments], method=True
+        )
+
+    def is_namespace(self, names: list[str], function: str) -> bool:
+        """Whether a target names a library, whose function is misspelled here."""
+        functions = self.environment.functions
+        if self.resolve_names(names) or function in functions:
+            return False
+        prefix = ".".join(names) + "."
+        return any(name.startswith(prefix) for name in functions)
+
+    def resolve_names(self, names: list[str]) -> bool:
+        """Whether a path, or a part of it from its start, is a declared name."""
+        variables = self.environment.variables or {}
+        return any(
+            candidate in variables
+            for end in range(1, len(names) + 1)
+            for candidate in self.environment.candidates(".".join(names[:end]))
         )
 
     def lookup(self, name: str) -> Function | None:
@@ -238,7 +276,11 @@ class _Checker:
         method: bool,
     ) -> Checked:
         if function is None:
-            known = (n for n in self.environment.functions if n.isidentifier())
+            known = (
+                known
+                for known in self.environment.functions
+                if known.replace(".", "").isidentifier()
+            )
             return self.fail(
                 node, node.place, f"unknown function {name}", _nearest(name, known)
             )
@@ -261,18 +303,27 @@ class _Checker:
 
     def comprehension(self, node: Comprehension) -> Checked:
         looped = self.check(node.range)
-        slot, outer = self.slots, self.scope
-        self.slots += 1
-        self.scope = {**outer, node.variable: slot}
+        outer, slot = self.scope, self.slots
+        self.slots += 1 if node.second is None else 2
+        self.scope = {**outer, node.variable: (Local, slot)}
+        if node.second is not None:
+            self.scope[node.second] = (Local, slot + 1)
         condition = None if node.condition is None else self.check(node.condition)
         transform = None if node.transform is None else self.check(node.transform)
         self.scope = outer
-        return Loop(node, node.kind, slot, looped, condition, transform, node.place)
+        parts = looped, condition, transform, node.place
+        if node.second is None:
+            return Loop(node, node.kind, slot, *parts)
+        return PairLoop(node, node.kind, slot, slot + 1, *parts)
 
-    def optional_syntax(self, node: Node, place: int) -> Checked:
-        return self.fail(
-            node,
-            place,
-            "optional values are not available",
-            "use has() and the conditional operator, has(a.b) ? a.b : 0",
-        )
+    def binding(self, node: Binding) -> Checked:
+        outer, bindings = self.scope, []
+        self.scope = dict(outer)
+        for name, value in node.bindings:
+            checked = self.check(value)
+            bindings.append((self.slots, checked))
+            self.scope[name] = Bound, self.slots
+            self.slots += 1
+        body = self.check(node.body)
+        self.scope = outer
+        return Bind(node, bindings, body)

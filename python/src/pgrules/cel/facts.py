@@ -515,9 +515,9 @@ def value_to_json(value: Value, *, strict: bool = True) -> str:
 
     int and uint are numbers, double a number with its fraction kept (``1.0``), or the
     strings ``NaN``, ``Infinity``, ``-Infinity``; bytes are base64, timestamps RFC 3339,
-    durations seconds (``1.5s``), types their names, IP addresses and ranges their text, an
-    optional is its value or null. Map keys become strings; of two
-    keys that become the same string ``jsonb`` keeps the later.
+    durations seconds (``1.5s``), types their names, IP addresses and ranges their text;
+    an optional is its value or null. Map keys become strings; of two keys that become
+    the same string ``jsonb`` keeps the later.
 
     A string with NUL, which ``jsonb`` cannot hold, raises :class:`EvaluationError`, or
     has U+FFFD in its place when not ``strict``.

@@ -8,9 +8,11 @@ server's wish to stop are never absorbed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from .checked import (
+    Bind,
+    Bound,
     Chain,
     Checked,
     Choice,
@@ -22,22 +24,33 @@ from .checked import (
     Loop,
     MakeList,
     MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
     Variable,
     count,
 )
 from .errors import CostLimitExceeded, EvaluationError
 from .evaluation import Evaluation
 from .operators import shown
-from .values import Uint, Value, encode_key, map_keys, type_of
+from .values import (
+    ABSENT,
+    Optional,
+    Uint,
+    Value,
+    decode_key,
+    encode_key,
+    map_keys,
+    type_of,
+)
 
 Closure = Callable[[Evaluation], Value]
 
 
 def straight_cost(node: Checked) -> int:
     """The cost of a tree without the bodies of its loops: one for each node."""
-    if isinstance(node, Loop):
-        return 1 + straight_cost(node.range)
-    return 1 + sum(map(straight_cost, node.children()))
+    return 1 + sum(map(straight_cost, node.straight_children()))
 
 
 def interpret(tree: Checked, *, trace: bool = False) -> Closure:
@@ -55,10 +68,14 @@ def interpret(tree: Checked, *, trace: bool = False) -> Closure:
 
 
 class _Interpreter:
-    """Builds closures; ``traced`` numbers the nodes whose outcome is recorded."""
+    """Builds closures; ``traced`` numbers the nodes whose outcome is recorded.
+
+    ``bound`` has the closures of bound values that are in scope, by slot.
+    """
 
     def __init__(self, traced: dict[int, int]) -> None:
         self.traced = traced
+        self.bound: dict[int, Closure] = {}
 
     def build(self, node: Checked) -> Closure:
         closure = self.plain(node)
@@ -73,8 +90,12 @@ class _Interpreter:
                 return _variable(node)
             case Local(slot=slot):
                 return lambda state: state.locals[slot]
+            case Bound(slot=slot):
+                return _bound(slot, self.bound[slot])
             case Field():
                 return _field(node, self.build(node.operand))
+            case OptionalField():
+                return _optional_field(node, self.build(node.operand))
             case Invoke():
                 return _invoke(node, [self.build(a) for a in node.arguments])
             case Chain(operator=operator):
@@ -90,29 +111,87 @@ class _Interpreter:
             case MakeList():
                 elements = [self.build(element) for element in node.elements]
                 return lambda state: [element(state) for element in elements]
+            case MakeOptionalList():
+                parts = [(self.build(e), e.origin.start) for e in node.elements]
+                return _make_optional_list(parts, node.optionals)
             case MakeMap():
-                entries = [
-                    (self.build(k), self.build(v), k.origin.start)
-                    for k, v in node.entries
-                ]
-                return _make_map(entries)
-            case Loop():
+                return _make_map(self.entries(node), frozenset())
+            case MakeOptionalMap():
+                return _make_map(self.entries(node), node.optionals)
+            case Loop() | PairLoop():
                 return self.loop(node)
+            case Bind():
+                return self.bind(node)
             case Failure(problem=problem):
                 return _failure(problem.message, node.origin.start)
         raise AssertionError(f"no such node: {node!r}")
 
-    def loop(self, node: Loop) -> Closure:
+    def entries(self, node: MakeMap | MakeOptionalMap) -> list[_Entry]:
+        return [
+            (self.build(key), self.build(value), key.origin.start, value.origin.start)
+            for key, value in node.entries
+        ]
+
+    def loop(self, node: Loop | PairLoop) -> Closure:
         parts = [p for p in (node.condition, node.transform) if p is not None]
         cost = 1 + sum(map(count, parts))
         looped = self.build(node.range)
         condition = None if node.condition is None else self.build(node.condition)
         transform = None if node.transform is None else self.build(node.transform)
+        if node.kind in ("optMap", "optFlatMap"):
+            assert isinstance(node, Loop)
+            assert transform is not None
+            return _map_optional(node, looped, transform, cost)
+        turns = (
+            _turns(node, looped, cost)
+            if isinstance(node, Loop)
+            else _pair_turns(node, looped, cost)
+        )
         if condition is not None and node.kind in ("all", "exists"):
-            return _quantifier(node.kind == "exists", node, looped, condition, cost)
+            return _quantifier(node.kind == "exists", node, turns, condition)
         if condition is not None and node.kind == "exists_one":
-            return _exists_one(node, looped, condition, cost)
-        return _collect(node, looped, condition, transform, cost)
+            return _exists_one(node, turns, condition)
+        if condition is not None:
+            turns = _selected(node, turns, condition)
+        if node.kind == "filter":
+            return lambda state: list(turns(state))
+        assert transform is not None
+        if node.kind == "sortBy":
+            return _sort_by(node, turns, transform)
+        if node.kind == "transformMap":
+            return _transform_map(node, turns, transform)
+        if node.kind == "transformMapEntry":
+            return _transform_map_entry(node, turns, transform)
+        return lambda state: [transform(state) for _ in turns(state)]
+
+    def bind(self, node: Bind) -> Closure:
+        for slot, value in node.bindings:
+            self.bound[slot] = self.build(value)
+        slots = [slot for slot, _ in node.bindings]
+        body = self.build(node.body)
+
+        def bind(state: Evaluation) -> Value:
+            values = state.locals
+            for slot in slots:
+                values[slot] = _UNSET
+            return body(state)
+
+        return bind
+
+
+_Entry = tuple[Closure, Closure, int, int]
+_Turns = Callable[[Evaluation], Iterable[Value]]
+
+_UNSET = object()
+
+
+class _Failed:
+    """What the slot of a bound value holds that ended in an error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: EvaluationError) -> None:
+        self.error = error
 
 
 def _recorded(closure: Closure, number: int) -> Closure:
@@ -157,13 +236,38 @@ def _variable(node: Variable) -> Closure:
     return variable
 
 
+def _bound(slot: int, value: Closure) -> Closure:
+    """A bound value: computed when first used, then kept."""
+
+    def bound(state: Evaluation) -> Value:
+        kept = state.locals[slot]
+        if kept is _UNSET:
+            try:
+                kept = value(state)
+            except CostLimitExceeded:
+                raise
+            except EvaluationError as error:
+                state.locals[slot] = _Failed(error)
+                raise
+            state.locals[slot] = kept
+        elif type(kept) is _Failed:
+            # The traceback would grow each time.
+            raise kept.error.with_traceback(None)
+        return kept
+
+    return bound
+
+
 def _dotted(node: Checked) -> str | None:
     """The path of a field as the rule's author wrote it, for messages."""
-    if isinstance(node, Variable | Local):
+    if isinstance(node, Variable | Local | Bound):
         return node.name
     if isinstance(node, Field):
         operand = _dotted(node.operand)
         return None if operand is None else f"{operand}.{node.name}"
+    if isinstance(node, OptionalField):
+        operand = _dotted(node.operand)
+        return None if operand is None else f"{operand}.?{node.name}"
     return None
 
 
@@ -177,26 +281,70 @@ def _field(node: Field, operand: Closure) -> Closure:
                 EvaluationError(f"no such key: {path}", hint=f"test has({path}) first"),
                 place,
             )
-        message = f"no such key: {path}: {type_of(value)} has no fields"
-        return _at(EvaluationError(message), place)
+        return _no_fields(path, value, place)
 
     def field(state: Evaluation) -> Value:
         value = operand(state)
         if type(value) is dict and name in value:
             return value[name]
+        if type(value) is Optional:
+            return _field_of_optional(name, path, value, place)
         raise fail(value)
 
     def test(state: Evaluation) -> Value:
         value = operand(state)
         if type(value) is dict:
             return name in value
+        if type(value) is Optional:
+            return _field_of_optional(name, path, value, place).present
         raise fail(value)
 
     return test if node.test else field
 
 
+def _no_fields(path: str, value: Value, place: int) -> EvaluationError:
+    message = f"no such key: {path}: {type_of(value)} has no fields"
+    return _at(EvaluationError(message), place)
+
+
+def _field_of_optional(
+    name: str, path: str, optional: Optional, place: int
+) -> Optional:
+    if not optional.present:
+        return optional
+    value = optional.value
+    if type(value) is not dict:
+        raise _no_fields(path, value, place)
+    return Optional(value[name]) if name in value else ABSENT
+
+
+def _optional_field(node: OptionalField, operand: Closure) -> Closure:
+    name, place = node.name, node.origin.start
+    path = _dotted(node) or name
+
+    def optional_field(state: Evaluation) -> Value:
+        value = operand(state)
+        if type(value) is dict:
+            return Optional(value[name]) if name in value else ABSENT
+        if type(value) is Optional:
+            return _field_of_optional(name, path, value, place)
+        raise _no_fields(path, value, place)
+
+    return optional_field
+
+
 def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
     implementation, place = node.function.implementation, node.place
+    deferred = node.function.deferred
+    if deferred is not None:
+
+        def defer(state: Evaluation) -> Value:
+            try:
+                return deferred(state, *arguments)
+            except EvaluationError as error:
+                raise _at(error, place)  # noqa: B904 - it is the same error
+
+        return defer
     if len(arguments) == 1:
         (only,) = arguments
 
@@ -277,47 +425,135 @@ def _choice(
     return choice
 
 
-def _make_map(entries: list[tuple[Closure, Closure, int]]) -> Closure:
+def _not_optional(value: Value, place: int) -> EvaluationError:
+    message = f"no such overload: ?{type_of(value)}"
+    hint = "what stands behind a '?' must be optional, such as a.?b"
+    return _at(EvaluationError(message, hint=hint), place)
+
+
+def _make_optional_list(
+    elements: list[tuple[Closure, int]], optionals: frozenset[int]
+) -> Closure:
+    def make_list(state: Evaluation) -> Value:
+        made: list[Value] = []
+        for number, (element, place) in enumerate(elements):
+            value = element(state)
+            if number in optionals:
+                if type(value) is not Optional:
+                    raise _not_optional(value, place)
+                if not value.present:
+                    continue
+                value = value.value
+            made.append(value)
+        return made
+
+    return make_list
+
+
+def _make_map(entries: list[_Entry], optionals: frozenset[int]) -> Closure:
     def make_map(state: Evaluation) -> Value:
         made: dict[Value, Value] = {}
-        for key, value, place in entries:
+        for number, (key, value, place, value_place) in enumerate(entries):
             name = key(state)
-            if type(name) not in (str, int, Uint, bool):
-                message = f"unsupported key type: {type_of(name)}"
-                raise _at(EvaluationError(message), place)
-            stored = encode_key(name)
-            if stored in made:
-                message = f"repeated key in a map: {shown(name)}"
-                raise _at(EvaluationError(message), place)
-            made[stored] = value(state)
+            if number in optionals:
+                optional = value(state)
+                if type(optional) is not Optional:
+                    raise _not_optional(optional, value_place)
+                if optional.present:
+                    _insert(made, name, optional.value, place)
+                continue
+            _insert(made, name, value(state), place)
         return made
 
     return make_map
 
 
-def _elements(value: Value, node: Loop) -> list[Value]:
-    """What a macro loops over: a list's elements or a map's keys."""
-    if type(value) is list:
-        return value
-    if type(value) is dict:
-        return map_keys(value)
+def _insert(made: dict[Value, Value], key: Value, value: Value, place: int) -> None:
+    if type(key) not in (str, int, Uint, bool):
+        raise _at(EvaluationError(f"unsupported key type: {type_of(key)}"), place)
+    stored = encode_key(key)
+    if stored in made:
+        raise _at(EvaluationError(f"repeated key in a map: {shown(key)}"), place)
+    made[stored] = value
+
+
+# Macros. A loop's turns are an iterator that sets the variables and charges for the
+# body before each turn; it gives the element.
+
+
+def _turns(node: Loop, looped: Closure, cost: int) -> _Turns:
+    """One variable: a list's elements or a map's keys."""
+    slot = node.slot
+
+    def turns(state: Evaluation) -> Iterator[Value]:
+        value = looped(state)
+        if type(value) is dict:
+            value = map_keys(value)
+        elif type(value) is not list:
+            raise _no_loop(node, value)
+        slots, charge = state.locals, state.charge
+        for element in value:
+            charge(cost)
+            slots[slot] = element
+            yield element
+
+    return turns
+
+
+def _pair_turns(node: PairLoop, looped: Closure, cost: int) -> _Turns:
+    """Two variables: a list's indexes and elements, or a map's keys and values."""
+    slot, second = node.slot, node.second_slot
+
+    def turns(state: Evaluation) -> Iterator[Value]:
+        value = looped(state)
+        pairs: Iterable[tuple[Value, Value]]
+        if type(value) is list:
+            pairs = enumerate(value)
+        elif type(value) is dict:
+            pairs = ((decode_key(key), part) for key, part in value.items())
+        else:
+            raise _no_loop(node, value)
+        slots, charge = state.locals, state.charge
+        for key, element in pairs:
+            charge(cost)
+            slots[slot] = key
+            slots[second] = element
+            yield element
+
+    return turns
+
+
+def _no_loop(node: Loop | PairLoop, value: Value) -> EvaluationError:
     message = f"no such overload: {type_of(value)}.{node.kind}()"
-    raise _at(EvaluationError(message), node.place)
+    return _at(EvaluationError(message), node.place)
+
+
+def _selected(node: Loop | PairLoop, turns: _Turns, condition: Closure) -> _Turns:
+    """The turns for which the condition is true."""
+    assert node.condition is not None
+    kind, place = node.kind, node.condition.origin.start
+
+    def selected(state: Evaluation) -> Iterator[Value]:
+        for element in turns(state):
+            value = condition(state)
+            if value is True:
+                yield element
+            elif value is not False:
+                raise _not_bool(value, place, kind)
+
+    return selected
 
 
 def _quantifier(
-    decisive: bool, node: Loop, looped: Closure, condition: Closure, cost: int
+    decisive: bool, node: Loop | PairLoop, turns: _Turns, condition: Closure
 ) -> Closure:
     """``exists`` where a true decides, ``all`` where a false does."""
     assert node.condition is not None
-    slot, kind, place = node.slot, node.kind, node.condition.origin.start
+    kind, place = node.kind, node.condition.origin.start
 
     def quantifier(state: Evaluation) -> Value:
         failure: EvaluationError | None = None
-        slots, charge = state.locals, state.charge
-        for element in _elements(looped(state), node):
-            charge(cost)
-            slots[slot] = element
+        for _ in turns(state):
             try:
                 value = condition(state)
             except CostLimitExceeded:
@@ -336,16 +572,13 @@ def _quantifier(
     return quantifier
 
 
-def _exists_one(node: Loop, looped: Closure, condition: Closure, cost: int) -> Closure:
+def _exists_one(node: Loop | PairLoop, turns: _Turns, condition: Closure) -> Closure:
     assert node.condition is not None
-    slot, place = node.slot, node.condition.origin.start
+    place = node.condition.origin.start
 
     def exists_one(state: Evaluation) -> Value:
         found = 0
-        slots, charge = state.locals, state.charge
-        for element in _elements(looped(state), node):
-            charge(cost)
-            slots[slot] = element
+        for _ in turns(state):
             value = condition(state)
             if value is True:
                 found += 1
@@ -356,30 +589,82 @@ def _exists_one(node: Loop, looped: Closure, condition: Closure, cost: int) -> C
     return exists_one
 
 
-def _collect(
-    node: Loop,
-    looped: Closure,
-    condition: Closure | None,
-    transform: Closure | None,
-    cost: int,
+def _transform_map(node: Loop | PairLoop, turns: _Turns, transform: Closure) -> Closure:
+    slot = node.slot
+
+    def transform_map(state: Evaluation) -> Value:
+        slots = state.locals
+        return {encode_key(slots[slot]): transform(state) for _ in turns(state)}
+
+    return transform_map
+
+
+def _transform_map_entry(
+    node: Loop | PairLoop, turns: _Turns, transform: Closure
 ) -> Closure:
-    """``filter`` without a transform, ``map`` with one."""
-    slot, kind = node.slot, node.kind
-    place = node.origin.start if node.condition is None else node.condition.origin.start
+    assert node.transform is not None
+    place = node.transform.origin.start
 
-    def collect(state: Evaluation) -> Value:
-        collected: list[Value] = []
-        slots, charge = state.locals, state.charge
-        for element in _elements(looped(state), node):
-            charge(cost)
-            slots[slot] = element
-            if condition is not None:
-                value = condition(state)
-                if value is False:
-                    continue
-                if value is not True:
-                    raise _not_bool(value, place, kind)
-            collected.append(element if transform is None else transform(state))
-        return collected
+    def transform_map_entry(state: Evaluation) -> Value:
+        made: dict[Value, Value] = {}
+        for _ in turns(state):
+            entries = transform(state)
+            if type(entries) is not dict:
+                message = f"transformMapEntry needs a map, not {type_of(entries)}"
+                raise _at(EvaluationError(f"no such overload: {message}"), place)
+            state.charge(len(entries))
+            for key, value in entries.items():
+                _insert(made, decode_key(key), value, place)
+        return made
 
-    return collect
+    return transform_map_entry
+
+
+def _sort_by(node: Loop | PairLoop, turns: _Turns, transform: Closure) -> Closure:
+    from .ext_lists import sorted_by
+
+    place = node.place
+
+    def sort_by(state: Evaluation) -> Value:
+        elements, keys = [], []
+        for element in turns(state):
+            elements.append(element)
+            keys.append(transform(state))
+        try:
+            return sorted_by(state, elements, keys)
+        except EvaluationError as error:
+            raise _at(error, place)  # noqa: B904 - it is the same error
+
+    return sort_by
+
+
+def _map_optional(
+    node: Loop, looped: Closure, transform: Closure, cost: int
+) -> Closure:
+    """``optMap`` wraps what the transform gives; ``optFlatMap`` takes an optional."""
+    assert node.transform is not None
+    slot, flat, place = (
+        node.slot,
+        node.kind == "optFlatMap",
+        node.transform.origin.start,
+    )
+
+    def map_optional(state: Evaluation) -> Value:
+        optional = looped(state)
+        if type(optional) is not Optional:
+            raise _no_loop(node, optional)
+        if not optional.present:
+            return optional
+        state.charge(cost)
+        state.locals[slot] = optional.value
+        value = transform(state)
+        if not flat:
+            return Optional(value)
+        if type(value) is Optional:
+            return value
+        message = (
+            f"no such overload: optFlatMap needs an optional, not {type_of(value)}"
+        )
+        raise _at(EvaluationError(f"no such overload: {message}"), place)
+
+    return map_optional

@@ -1,14 +1,16 @@
 """What a function is: its name, its signatures, and the Python that computes it.
 
 A library is a mapping from names to functions; ``standard`` has cel-spec's own,
-extension libraries add theirs. Signatures are CEL declarations as cel-spec writes
+extension libraries add theirs, each in a module that is imported when one of its
+functions is first looked up. Signatures are CEL declarations as cel-spec writes
 them, ``string.(int) -> string`` for a method; the checker reads their types, the
 interpreter only whether a call's form is among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 from .values import Value
@@ -22,12 +24,18 @@ compiled, and raises :class:`EvaluationError` for one that can never work."""
 
 
 class Function(NamedTuple):
-    """A function of the language with all its overloads."""
+    """A function of the language with all its overloads.
+
+    ``deferred`` is an implementation that takes closures in place of values, so that
+    an argument that is not needed is not evaluated; ``implementation`` then gives the
+    same result from values.
+    """
 
     name: str
     signatures: tuple[str, ...]
     implementation: Implementation
     validate: Validation | None = None
+    deferred: Implementation | None = None
 
     def accepts(self, *, method: bool, arguments: int) -> bool:
         """Whether some overload is called in this form with so many arguments."""
@@ -72,9 +80,39 @@ def _form(signature: str) -> tuple[bool, int]:
     return method, count
 
 
-Library = dict[str, Function]
+Library = Mapping[str, Function]
 
 
 def library(functions: Iterable[Function]) -> Library:
     """Functions by name."""
     return {function.name: function for function in functions}
+
+
+class Libraries(Library):
+    """A library and, behind it, extensions that are imported when they are needed.
+
+    ``extensions`` maps each function's name to the module of this package that has
+    it, in its ``LIBRARY``. The names are known without importing anything.
+    """
+
+    def __init__(self, core: Library, extensions: Mapping[str, str]) -> None:
+        self._loaded = dict(core)
+        self._extensions = extensions
+
+    def __getitem__(self, name: str) -> Function:
+        function = self._loaded.get(name)
+        if function is None:
+            module = import_module(f".{self._extensions[name]}", __package__)
+            # Another thread may do the same; the outcome is equal.
+            self._loaded.update(module.LIBRARY)
+            function = self._loaded[name]
+        return function
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaded or name in self._extensions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._loaded, **self._extensions})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

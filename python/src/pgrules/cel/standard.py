@@ -1,6 +1,7 @@
-"""The functions of cel-spec's standard definitions.
+"""The functions of cel-spec's standard definitions, and those of the extensions.
 
-Operators are functions too; their names are those of cel-spec, as in ``_+_``.
+Operators are functions too; their names are those of cel-spec, as in ``_+_``. The
+extension libraries stand behind the standard one and load when they are needed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from . import conversions, operators, regex, temporal
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
-from .library import Function, library
+from .extensions import EXTENSIONS
+from .library import Function, Libraries, Library, library
 from .operators import no_overload
 from .temporal import Duration, Timestamp
 from .values import Value, type_of
@@ -87,7 +89,7 @@ _ORDER = (
 )
 _EQUALITY = ("(A, A) -> bool",)
 
-STANDARD = library(
+_CORE = library(
     (
         # Operators
         Function("_==_", _EQUALITY, operators.equal),
@@ -120,7 +122,14 @@ STANDARD = library(
         Function("-_", ("(int) -> int", "(double) -> double"), operators.negate),
         Function("!_", ("(bool) -> bool",), operators.invert),
         Function(
-            "_[_]", ("(list(A), int) -> A", "(map(A, B), A) -> B"), operators.index
+            "_[_]",
+            (
+                "(list(A), int) -> A",
+                "(map(A, B), A) -> B",
+                "(optional_type(list(A)), int) -> optional_type(A)",
+                "(optional_type(map(A, B)), A) -> optional_type(B)",
+            ),
+            operators.index,
         ),
         Function(
             "@in",
@@ -178,3 +187,6 @@ STANDARD = library(
         ),
     )
 )
+
+STANDARD: Library = Libraries(_CORE, EXTENSIONS)
+"""All functions of the language, by name."""

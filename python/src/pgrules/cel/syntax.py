@@ -142,11 +142,15 @@ class StructLiteral(Node):
 
 @dataclass(slots=True)
 class Comprehension(Node):
-    """A macro that loops over a list or the keys of a map.
+    """A macro that loops over a list or a map.
 
-    ``kind`` is the macro: ``all``, ``exists``, ``exists_one``, ``map`` or
-    ``filter``. ``condition`` selects or decides; ``transform`` gives the result's
-    elements and is set for ``map`` only. ``place`` is the offset of the macro.
+    ``kind`` is the macro: ``all``, ``exists``, ``exists_one``, ``map``, ``filter``,
+    ``sortBy``; ``transformList``, ``transformMap``, ``transformMapEntry``; and
+    ``optMap``, ``optFlatMap``, which loop over the value of an optional.
+    ``variable`` stands for an element or a map's key; when ``second`` is set, for the
+    element's index or the key, and ``second`` for the element or the key's value.
+    ``condition`` selects or decides; ``transform`` makes what the result consists of.
+    ``place`` is the offset of the macro.
     """
 
     kind: str
@@ -155,6 +159,7 @@ class Comprehension(Node):
     condition: Node | None
     transform: Node | None
     place: int = field(default=0)
+    second: str | None = None
 
     def children(self) -> Iterator[Node]:
         yield self.range
@@ -162,3 +167,19 @@ class Comprehension(Node):
             yield self.condition
         if self.transform is not None:
             yield self.transform
+
+
+@dataclass(slots=True)
+class Binding(Node):
+    """Names for values in an expression: ``cel.bind`` and ``cel.block``.
+
+    A value may use the names before it.
+    """
+
+    bindings: list[tuple[str, Node]]
+    body: Node
+
+    def children(self) -> Iterator[Node]:
+        for _, value in self.bindings:
+            yield value
+        yield self.body

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from . import source
-from .checked import Checked, Constant, Field, Loop, Variable
+from .checked import Checked, Constant, Field, Variable
 from .errors import EvaluationError
 from .facts import value_to_json
 from .values import Value
@@ -49,12 +49,8 @@ class Step:
 def straight_nodes(node: Checked) -> Iterator[Checked]:
     """The nodes that one evaluation reaches at most once, in source order."""
     yield node
-    for child in _straight_children(node):
+    for child in node.straight_children():
         yield from straight_nodes(child)
-
-
-def _straight_children(node: Checked) -> Iterator[Checked]:
-    return iter((node.range,)) if isinstance(node, Loop) else node.children()
 
 
 def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
@@ -93,7 +89,7 @@ def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
             return
         yield from _visible(node, depth + 1)
         return
-    for child in _straight_children(node):
+    for child in node.straight_children():
         yield from _visible(child, depth + 1)
 
 
