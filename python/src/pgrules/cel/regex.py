@@ -30,7 +30,8 @@ MISSING_HINT = (
     "in the database), or use contains, startsWith or endsWith"
 )
 
-_compiled: dict[str, Any] = {}
+# By pattern, and whether its groups are kept.
+_compiled: dict[tuple[str, bool], Any] = {}
 
 
 class PatternError(EvaluationError):
@@ -42,7 +43,7 @@ class EngineMissing(EvaluationError):
 
 
 @cache
-def _load() -> Any:
+def _load(*, capture: bool = False) -> Any:
     """The library and the options that every pattern is compiled with."""
     try:
         import re2
@@ -51,23 +52,24 @@ def _load() -> Any:
     options = re2.Options()
     options.max_mem = _MAX_MEMORY
     options.log_errors = False
-    options.never_capture = True
+    options.never_capture = not capture
     return re2, options
 
 
-def compile_pattern(pattern: str) -> Any:
+def compile_pattern(pattern: str, *, capture: bool = False) -> Any:
     """The compiled form of a pattern, from a bounded cache.
 
+    Its groups are kept when ``capture`` is set, which makes matching slower.
     Raises :class:`PatternError` and :class:`EngineMissing`.
     """
-    compiled = _compiled.get(pattern)
+    compiled = _compiled.get((pattern, capture))
     if compiled is None:
         if len(pattern) > MAX_PATTERN_LENGTH:
             raise PatternError(
                 f"regular expression has {len(pattern):,} characters; "
                 f"the limit is {MAX_PATTERN_LENGTH:,}"
             )
-        re2, options = _load()
+        re2, options = _load(capture=capture)
         try:
             compiled = re2.compile(pattern, options)
         except (re2.error, UnicodeEncodeError) as error:
@@ -80,16 +82,21 @@ def compile_pattern(pattern: str) -> Any:
             ) from None
         if len(_compiled) >= _CACHE_SIZE:
             _compiled.pop(next(iter(_compiled)), None)
-        _compiled[pattern] = compiled
+        _compiled[pattern, capture] = compiled
     return compiled
 
 
-def search(state: Evaluation, text: str, pattern: str) -> bool:
-    """Whether the pattern matches anywhere in the text (cel-spec, "matches").
+def search_cost(text: str, pattern: str) -> int:
+    """The cost units of one search.
 
-    Costs a unit for ten characters of text, times one for four of the pattern.
+    A unit for ten characters of text, times one for four of the pattern.
     """
-    state.charge((1 + len(text) // CHARACTERS_PER_UNIT) * (1 + len(pattern) // 4))
+    return (1 + len(text) // CHARACTERS_PER_UNIT) * (1 + len(pattern) // 4)
+
+
+def search(state: Evaluation, text: str, pattern: str) -> bool:
+    """Whether the pattern matches anywhere in the text (cel-spec, "matches")."""
+    state.charge(search_cost(text, pattern))
     return compile_pattern(pattern).search(text) is not None
 
 
