@@ -85,25 +85,29 @@ def evaluate_expression(
         return None, _failure(failure)
 
 
-def check(
-    expression: str, environment: str
-) -> tuple[list[tuple[int, int, str, str]] | None, str | None]:
-    """The problems of an expression (line, column, message, hint), failure."""
+def check(expression: str, environment: str) -> tuple[str | None, str | None]:
+    """Compile an expression: its problems, and the failure that they amount to.
+
+    The problems are a JSON array of objects with ``line``, ``column``, ``message``
+    and ``hint``; a hint begins with the source line and a caret under the place.
+    Empty, with no failure, when the expression compiles.
+    """
     try:
         _program(expression, environment)
     except InvalidExpression as invalid:
-        return [
-            (
-                problem.line,
-                problem.column,
-                problem.message,
-                "\n".join(part for part in (problem.excerpt, problem.hint) if part),
-            )
+        problems = [
+            {
+                "line": problem.line,
+                "column": problem.column,
+                "message": problem.message,
+                "hint": "\n".join(filter(None, (problem.excerpt, problem.hint))),
+            }
             for problem in invalid.problems
-        ], None
+        ]
+        return json.dumps(problems), _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
-    return [], None
+    return "[]", None
 
 
 def _program(expression: str, environment: str) -> Program:

@@ -1,0 +1,9844 @@
+-- Deploy pgrules:000015_cel to pg
+-- requires: 000002_namespaces
+-- requires: 000003_plpython
+--
+-- The language inside the database: the modules of python/src/pgrules/cel, written
+-- here by `make bundle`, and the PL/Python functions that call them. They belong to
+-- the superuser who deploys, since the owner of a PL/Python function could turn it
+-- into SECURITY DEFINER. They read no table and never call SPI, and so may run in
+-- parallel plans.
+--
+-- Each function holds the sources as a constant. The first call of a session loads
+-- them under a name made of their hash; later calls find them in GD. A new deploy is
+-- another hash, and takes effect at the next call.
+
+BEGIN;
+
+DO $deploy$
+DECLARE
+    v_sources jsonb := '{}';
+    v_loader text;
+    v_hash text;
+    v_function record;
+BEGIN
+    -- bundle: begin
+    v_sources := v_sources || jsonb_build_object('__init__', $cel___init__$"""CEL, the Common Expression Language, in pure Python.
+
+The language as cel-spec defines it, without protobuf messages. Source text goes
+through ``lexer``, ``parser`` and ``checker`` to the closures of ``interpreter``; the
+data between the stages is in ``syntax`` and ``checked``. Nothing here knows
+PostgreSQL, and nothing but the standard library is imported (RE2 is, when an
+expression first needs it): the same files run in the database, in ``pgrules.Engine``
+over an in-memory store, and in tests.
+"""
+
+from __future__ import annotations
+
+from .environment import Environment
+from .errors import (
+    CelError,
+    CostLimitExceeded,
+    EvaluationError,
+    ExpressionTooLarge,
+    Interrupted,
+    InvalidExpression,
+    InvalidFacts,
+    Problem,
+    RegexLibraryMissing,
+)
+from .limits import Limits
+from .program import Program, compile_expression
+
+__all__ = [
+    "CelError",
+    "CostLimitExceeded",
+    "Environment",
+    "EvaluationError",
+    "ExpressionTooLarge",
+    "Interrupted",
+    "InvalidExpression",
+    "InvalidFacts",
+    "Limits",
+    "Problem",
+    "Program",
+    "RegexLibraryMissing",
+    "compile_expression",
+]
+$cel___init__$);
+
+    v_sources := v_sources || jsonb_build_object('backend', $cel_backend$"""The language at the database's door: what the PL/Python functions call.
+
+Every function takes and gives what SQL has, text and arrays, and raises nothing: a
+call that cannot be answered gives a *failure*, JSON text with SQLSTATE, message,
+detail and hint, which PL/pgSQL raises. An evaluation that ends in an error of CEL is
+no failure but a result.
+
+Cancelling: while Python runs, the server cannot end a statement. The evaluator looks
+at the server's own flags instead and gives up by returning, after which the server
+raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInterrupts.)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from .cache import ProgramCache
+from .environment import Environment
+from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
+from .facts import parse_facts, value_to_json
+from .trace import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .program import Program
+
+_programs = ProgramCache()
+_environments = {"{}": Environment()}
+
+
+def evaluate(
+    expression: str, environment: str, facts: str, trace: bool
+) -> tuple[bool | None, str | None, str | None, str | None]:
+    """Evaluate one rule: matched, error, trace as JSON text, failure."""
+    try:
+        variables = parse_facts(facts)
+        program = _program(expression, environment)
+        if trace:
+            value, failed, steps = program.trace(variables, interrupted=_interrupted)
+            error = None if failed is None else str(failed)
+            return value is True, error, to_json(steps), None
+        value = program.evaluate(variables, interrupted=_interrupted)
+    except (EvaluationError, InvalidExpression) as failed:
+        return False, str(failed), None, None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, None, _failure(failure)
+    return value is True, None, None, None
+
+
+def evaluate_all(
+    expressions: list[str], environment: str, facts: str
+) -> tuple[list[bool] | None, list[str | None] | None, str | None]:
+    """Evaluate rules over the same facts: matched and error of each, failure."""
+    matched: list[bool] = []
+    errors: list[str | None] = []
+    try:
+        variables = parse_facts(facts)
+        for expression in expressions:
+            try:
+                program = _program(expression, environment)
+                value = program.evaluate(variables, interrupted=_interrupted)
+            except (EvaluationError, InvalidExpression) as failed:
+                matched.append(False)
+                errors.append(str(failed))
+            else:
+                matched.append(value is True)
+                errors.append(None)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, _failure(failure)
+    return matched, errors, None
+
+
+def evaluate_expression(
+    expression: str, environment: str, facts: str
+) -> tuple[str | None, str | None]:
+    """Evaluate an expression that is no rule: its value as JSON text, failure."""
+    try:
+        variables = parse_facts(facts)
+        program = _program(expression, environment)
+        value = program.evaluate(variables, interrupted=_interrupted)
+        return value_to_json(value), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+
+
+def check(expression: str, environment: str) -> tuple[str | None, str | None]:
+    """Compile an expression: its problems, and the failure that they amount to.
+
+    The problems are a JSON array of objects with ``line``, ``column``, ``message``
+    and ``hint``; a hint begins with the source line and a caret under the place.
+    Empty, with no failure, when the expression compiles.
+    """
+    try:
+        _program(expression, environment)
+    except InvalidExpression as invalid:
+        problems = [
+            {
+                "line": problem.line,
+                "column": problem.column,
+                "message": problem.message,
+                "hint": "\n".join(filter(None, (problem.excerpt, problem.hint))),
+            }
+            for problem in invalid.problems
+        ]
+        return json.dumps(problems), _failure(invalid)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+    return "[]", None
+
+
+def _program(expression: str, environment: str) -> Program:
+    return _programs.program(expression, environment, _environments[environment])
+
+
+def _failure(error: BaseException) -> str:
+    """Why a call could not be answered, for PL/pgSQL to raise."""
+    detail = hint = ""
+    if isinstance(error, Interrupted):
+        sqlstate, message = "57014", "the evaluation was cancelled"
+    elif isinstance(error, CelError):
+        sqlstate, message, hint = error.sqlstate, str(error), error.hint
+        if isinstance(error, InvalidExpression):
+            # The detail has each problem with its own hint.
+            detail, hint = error.detail, error.hint
+    elif isinstance(error, MemoryError):
+        sqlstate, message = "53200", "out of memory"
+    else:
+        import traceback
+
+        sqlstate = "RE099"
+        message = f"internal error: {type(error).__name__}: {error}"
+        detail = "".join(traceback.format_exception(error))
+        hint = "this is a defect of pgrules; please report it with this detail"
+    return json.dumps(
+        {"sqlstate": sqlstate, "message": message, "detail": detail, "hint": hint}
+    )
+
+
+def _cancel_flags() -> Callable[[], bool] | None:
+    """A test of the server's wish to end this statement; None outside a server."""
+    import ctypes
+
+    try:
+        server = ctypes.CDLL(None)
+        # sig_atomic_t is int on every platform that PostgreSQL runs on.
+        query = ctypes.c_int.in_dll(server, "QueryCancelPending")
+        process = ctypes.c_int.in_dll(server, "ProcDiePending")
+    except (OSError, ValueError):
+        return None
+    return lambda: bool(query.value or process.value)
+
+
+_interrupted = _cancel_flags()
+$cel_backend$);
+
+    v_sources := v_sources || jsonb_build_object('cache', $cel_cache$"""Compiled programs by their content, so that nothing is compiled twice.
+
+The key is the expression's text and its environment, never a rule's id: after a
+rollback an id or a counter would name another program. The cache is bounded by the
+nodes of the programs it holds, which their memory follows (about 1 KB a node), and
+forgets the one that was unused for longest.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from .errors import InvalidExpression
+from .program import Program, compile_expression
+
+if TYPE_CHECKING:
+    from .environment import Environment
+
+# Some 100 MB at the most; ten thousand rules of ten nodes.
+CAPACITY = 100_000
+
+# A refusal is kept too: a rule that stopped compiling must not cost a compilation
+# each time it is met.
+_REFUSAL_NODES = 10
+
+
+class ProgramCache:
+    """The programs of one environment after the other, least recently used out."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self.nodes = 0
+        self._entries: OrderedDict[
+            tuple[str, str], tuple[Program | InvalidExpression, int]
+        ] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def program(self, text: str, digest: str, environment: Environment) -> Program:
+        """The program of an expression, compiled when it is not there.
+
+        ``digest`` stands for the environment: equal digests, equal environments.
+        Raises what :func:`compile_expression` raises.
+        """
+        key = (text, digest)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._compile(text, environment)
+            self._entries[key] = entry
+            self.nodes += entry[1]
+            while self.nodes > self.capacity and len(self._entries) > 1:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self.nodes -= freed
+        else:
+            self._entries.move_to_end(key)
+        outcome = entry[0]
+        if isinstance(outcome, InvalidExpression):
+            raise outcome.with_traceback(None)
+        return outcome
+
+    @staticmethod
+    def _compile(
+        text: str, environment: Environment
+    ) -> tuple[Program | InvalidExpression, int]:
+        try:
+            program = compile_expression(text, environment)
+        except InvalidExpression as refusal:
+            return refusal, _REFUSAL_NODES
+        return program, program.nodes
+$cel_cache$);
+
+    v_sources := v_sources || jsonb_build_object('checked', $cel_checked$"""The checked tree: what the checker makes and the evaluators run.
+
+Every name is resolved: to a variable of the facts, to the slot of a macro's
+variable, to a constant, to a function. ``origin`` is the syntax node that a
+checked node stands for; places and texts in messages come from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .errors import Problem
+from .library import Function
+from .syntax import Node
+from .types import DYN, ObjectType, Type
+from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class Checked:
+    """A checked sub-expression.
+
+    ``type`` is what inference found: ``dyn`` where nothing is known. See module
+    ``inference`` for how far it may be relied on.
+    """
+
+    origin: Node
+    type: Type = field(default=DYN, init=False, compare=False)
+
+    def children(self) -> Iterator[Checked]:
+        """The direct sub-expressions, in source order."""
+        return iter(())
+
+    def straight_children(self) -> Iterator[Checked]:
+        """Those that one evaluation of this node evaluates at most once."""
+        return self.children()
+
+
+@dataclass(slots=True)
+class Constant(Checked):
+    """A value known at compile time."""
+
+    value: Value
+
+
+@dataclass(slots=True)
+class Variable(Checked):
+    """A name looked up in the facts; ``fallback`` is the type it else denotes.
+
+    ``conversion`` is set where a schema's object is read as a whole: its fields are
+    converted then, see module ``reading``.
+    """
+
+    name: str
+    fallback: Type | None = None
+    conversion: ObjectType | None = None
+
+
+@dataclass(slots=True)
+class Local(Checked):
+    """A macro's variable, in its slot."""
+
+    name: str
+    slot: int
+
+
+@dataclass(slots=True)
+class Bound(Checked):
+    """The name of a :class:`Bind`, in its slot."""
+
+    name: str
+    slot: int
+
+
+@dataclass(slots=True)
+class Field(Checked):
+    """A map's value under a field name; whether it is there when ``test`` is set.
+
+    Of an optional map it is optional, as an :class:`OptionalField`.
+
+    ``conversion`` names the declared type of a fact that a schema declares; the
+    fact is converted to it when it is read, see module ``reading``.
+    """
+
+    operand: Checked
+    name: str
+    test: bool
+    conversion: str | None = None
+
+    def children(self) -> Iterator[Checked]:
+        yield self.operand
+
+
+@dataclass(slots=True)
+class OptionalField(Checked):
+    """``operand.?name``: an optional, absent where the map has no such field.
+
+    ``conversion`` is that of a :class:`Field`.
+    """
+
+    operand: Checked
+    name: str
+    conversion: str | None = None
+
+    def children(self) -> Iterator[Checked]:
+        yield self.operand
+
+
+@dataclass(slots=True)
+class Invoke(Checked):
+    """A call of a function with its arguments, a method's target first."""
+
+    function: Function
+    arguments: list[Checked]
+    place: int
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.arguments
+
+
+@dataclass(slots=True)
+class Chain(Checked):
+    """``&&`` or ``||`` over two or more operands."""
+
+    operator: str
+    operands: list[Checked]
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.operands
+
+
+@dataclass(slots=True)
+class Choice(Checked):
+    """The conditional operator."""
+
+    condition: Checked
+    then: Checked
+    otherwise: Checked
+
+    def children(self) -> Iterator[Checked]:
+        yield self.condition
+        yield self.then
+        yield self.otherwise
+
+
+@dataclass(slots=True)
+class MakeList(Checked):
+    """A list from its elements."""
+
+    elements: list[Checked]
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.elements
+
+
+@dataclass(slots=True)
+class MakeOptionalList(Checked):
+    """``[a, ?b]``: an absent optional at one of the ``optionals`` adds no element."""
+
+    elements: list[Checked]
+    optionals: frozenset[int]
+
+    def children(self) -> Iterator[Checked]:
+        yield from self.elements
+
+
+@dataclass(slots=True)
+class MakeMap(Checked):
+    """A map from its entries."""
+
+    entries: list[tuple[Checked, Checked]]
+
+    def children(self) -> Iterator[Checked]:
+        for key, value in self.entries:
+            yield key
+            yield value
+
+
+@dataclass(slots=True)
+class MakeOptionalMap(Checked):
+    """``{a: b, ?c: d}``: an absent optional at one of the ``optionals`` adds none."""
+
+    entries: list[tuple[Checked, Checked]]
+    optionals: frozenset[int]
+
+    def children(self) -> Iterator[Checked]:
+        for key, value in self.entries:
+            yield key
+            yield value
+
+
+@dataclass(slots=True)
+class Loop(Checked):
+    """A macro with one variable; see ``syntax.Comprehension`` for the kinds.
+
+    The variable is a list's element, a map's key, or for ``optMap`` and
+    ``optFlatMap`` the value of an optional.
+    """
+
+    kind: str
+    slot: int
+    range: Checked
+    condition: Checked | None
+    transform: Checked | None
+    place: int
+
+    def children(self) -> Iterator[Checked]:
+        yield self.range
+        if self.condition is not None:
+            yield self.condition
+        if self.transform is not None:
+            yield self.transform
+
+    def straight_children(self) -> Iterator[Checked]:
+        yield self.range
+
+
+@dataclass(slots=True)
+class PairLoop(Checked):
+    """A macro with two variables: index and element, or key and value.
+
+    The kinds are ``all``, ``exists``, ``exists_one``, ``transformList``,
+    ``transformMap`` and ``transformMapEntry``.
+    """
+
+    kind: str
+    slot: int
+    second_slot: int
+    range: Checked
+    condition: Checked | None
+    transform: Checked | None
+    place: int
+
+    def children(self) -> Iterator[Checked]:
+        yield self.range
+        if self.condition is not None:
+            yield self.condition
+        if self.transform is not None:
+            yield self.transform
+
+    def straight_children(self) -> Iterator[Checked]:
+        yield self.range
+
+
+@dataclass(slots=True)
+class Bind(Checked):
+    """``cel.bind`` and ``cel.block``: slots and the values that they stand for.
+
+    A value is computed when the first :class:`Bound` of its slot is, and kept, or
+    its error is: one that is never used is never computed. It may use the slots
+    before it.
+    """
+
+    bindings: list[tuple[int, Checked]]
+    body: Checked
+
+    def children(self) -> Iterator[Checked]:
+        for _, value in self.bindings:
+            yield value
+        yield self.body
+
+
+@dataclass(slots=True)
+class Failure(Checked):
+    """A part that does not compile, in an expression taken unchecked.
+
+    It is an error when it is evaluated (cel-spec, "Gradual Type Checking").
+    """
+
+    problem: Problem
+
+
+def count(node: Checked) -> int:
+    """The nodes of a tree."""
+    total, pending = 0, [node]
+    while pending:
+        total += 1
+        pending.extend(pending.pop().children())
+    return total
+$cel_checked$);
+
+    v_sources := v_sources || jsonb_build_object('checker', $cel_checker$"""Syntax tree to checked tree: what every name and call refers to.
+
+All problems of an expression are found in one pass, each with its place and the
+nearest known name. An expression taken ``unchecked`` keeps its problems for the
+evaluation, where ``||`` may absorb them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import regex, source
+from .checked import (
+    Bind,
+    Bound,
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Failure,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
+    Variable,
+)
+from .errors import EvaluationError, InvalidExpression, Problem, RegexLibraryMissing
+from .inference import infer
+from .syntax import (
+    Binding,
+    Call,
+    Comprehension,
+    Conditional,
+    Ident,
+    ListLiteral,
+    Literal,
+    Logical,
+    MapLiteral,
+    Node,
+    Select,
+    StructLiteral,
+)
+from .types import DENOTATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .environment import Environment
+    from .library import Function
+
+
+class Resolved(NamedTuple):
+    """An expression whose names are resolved, with what is wrong so far."""
+
+    tree: Checked
+    slots: int
+    problems: list[Problem]
+    regex_missing: bool
+
+
+def resolve(tree: Node, text: str, environment: Environment) -> Resolved:
+    """The checked tree, not yet typed, and the slots that its macros need."""
+    checker = _Checker(text, environment)
+    checked = checker.check(tree)
+    return Resolved(checked, checker.slots, checker.problems, checker.regex_missing)
+
+
+def check(
+    tree: Node, text: str, environment: Environment, *, unchecked: bool = False
+) -> tuple[Checked, int]:
+    """The checked tree and the number of slots that its macros need.
+
+    Raises :class:`InvalidExpression` with all problems found, unless
+    ``unchecked``, and :class:`RegexLibraryMissing`.
+    """
+    checked, slots, problems, regex_missing = resolve(tree, text, environment)
+    if unchecked:
+        return checked, slots
+    problems += infer(checked, text, environment)
+    if problems:
+        problems.sort(key=lambda problem: (problem.line, problem.column))
+        failure = RegexLibraryMissing if regex_missing else InvalidExpression
+        raise failure(problems)
+    return checked, slots
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known name, or none."""
+    import difflib
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def _path(node: Node) -> list[str] | None:
+    """The names of a selection a.b.c, with a dot before an absolute one."""
+    names: list[str] = []
+    while isinstance(node, Select) and not node.test and not node.optional:
+        names.append(node.field)
+        node = node.operand
+    if not isinstance(node, Ident):
+        return None
+    names.append("." + node.name if node.absolute else node.name)
+    names.reverse()
+    return names
+
+
+class _Checker:
+    """The macro variables in scope and the problems so far.
+
+    A name in scope has a slot: of a loop's variable, or of a bound value.
+    """
+
+    def __init__(self, text: str, environment: Environment) -> None:
+        self.text = text
+        self.environment = environment
+        self.scope: dict[str, tuple[type[Local | Bound], int]] = {}
+        self.slots = 0
+        self.problems: list[Problem] = []
+        self.regex_missing = False
+
+    def fail(self, node: Node, place: int, message: str, hint: str = "") -> Failure:
+        problem = source.problem(self.text, place, message, hint)
+        self.problems.append(problem)
+        return Failure(node, problem)
+
+    def check(self, node: Node) -> Checked:
+        match node:
+            case Literal():
+                return Constant(node, node.value)
+            case Ident():
+                return self.name(node)
+            case Select():
+                return self.select(node)
+            case Call():
+                return self.call(node)
+            case Logical():
+                operands = [self.check(operand) for operand in node.operands]
+                return Chain(node, node.operator, operands)
+            case Conditional():
+                return Choice(
+                    node,
+                    self.check(node.condition),
+                    self.check(node.then),
+                    self.check(node.otherwise),
+                )
+            case Comprehension():
+                return self.comprehension(node)
+            case Binding():
+                return self.binding(node)
+            case ListLiteral():
+                elements = [self.check(element) for element in node.elements]
+                if node.optionals:
+                    return MakeOptionalList(node, elements, node.optionals)
+                return MakeList(node, elements)
+            case MapLiteral():
+                entries = [(self.check(k), self.check(v)) for k, v in node.entries]
+                if node.optionals:
+                    return MakeOptionalMap(node, entries, node.optionals)
+                return MakeMap(node, entries)
+            case StructLiteral():
+                return self.fail(
+                    node,
+                    node.start,
+                    f"unknown message type {node.name}",
+                    "there are no protobuf messages; write a map, {'key': value}",
+                )
+        raise AssertionError(f"no such node: {node!r}")
+
+    # Names
+
+    def name(self, node: Ident) -> Checked:
+        if not node.absolute and node.name in self.scope:
+            kind, slot = self.scope[node.name]
+            return kind(node, node.name, slot)
+        name = "." + node.name if node.absolute else node.name
+        return self.resolve(node, name) or self.free(node)
+
+    def resolve(self, node: Node, name: str) -> Checked | None:
+        """A declared variable or a type's name, by the rules of containers."""
+        variables = self.environment.variables or {}
+        derived = self.environment.derived
+        for candidate in self.environment.candidates(name):
+            if candidate in variables or candidate in derived:
+                return Variable(node, candidate)
+        denoted = DENOTATIONS.get(name.removeprefix("."))
+        if denoted is None or (self.environment.variables is None and "." not in name):
+            return None
+        return Constant(node, denoted)
+
+    def free(self, node: Ident) -> Checked:
+        """A name that nothing declares: the facts may have it."""
+        if node.name.startswith("@"):
+            # Names that no source text can have: a macro made them.
+            return self.fail(
+                node,
+                node.start,
+                f"{self.text[node.start : node.end]} refers to nothing",
+                "a slot of cel.block may use the slots before it; cel.iterVar and "
+                "cel.accuVar the variables of the macros around them",
+            )
+        variables = self.environment.variables
+        if variables is None:
+            return Variable(node, node.name, DENOTATIONS.get(node.name))
+        declared = [*variables, *self.environment.derived]
+        known = [*declared, *(name for name in self.scope if name[0] != "@")]
+        hint = _nearest(node.name, known)
+        return self.fail(node, node.start, f"unknown name {node.name}", hint)
+
+    def select(self, node: Select) -> Checked:
+        if node.optional:
+            return OptionalField(node, self.check(node.operand), node.field)
+        names = _path(node)
+        if names is not None and names[0] not in self.scope and not node.test:
+            resolved = self.resolve(node, ".".join(names))
+            if resolved is not None:
+                return resolved
+        return Field(node, self.check(node.operand), node.field, node.test)
+
+    # Calls
+
+    def call(self, node: Call) -> Checked:
+        arguments = [self.check(argument) for argument in node.arguments]
+        if node.target is None:
+            function = self.lookup(node.function)
+            return self.invoke(node, function, node.function, arguments, method=False)
+        names = _path(node.target)
+        if names is not None and names[0] not in self.scope:
+            qualified = ".".join([*names, node.function])
+            function = self.lookup(qualified)
+            if function is not None or self.is_namespace(names, node.function):
+                return self.invoke(node, function, qualified, arguments, method=False)
+        target = self.check(node.target)
+        function = self.lookup(node.function)
+        return self.invoke(
+            node, function, node.function, [target, *arguments], method=True
+        )
+
+    def is_namespace(self, names: list[str], function: str) -> bool:
+        """Whether a target names a library, whose function is misspelled here."""
+        functions = self.environment.functions
+        if self.resolve_names(names) or function in functions:
+            return False
+        prefix = ".".join(names) + "."
+        return any(name.startswith(prefix) for name in functions)
+
+    def resolve_names(self, names: list[str]) -> bool:
+        """Whether a path, or a part of it from its start, is a declared name."""
+        variables = self.environment.variables or {}
+        return any(
+            candidate in variables
+            for end in range(1, len(names) + 1)
+            for candidate in self.environment.candidates(".".join(names[:end]))
+        )
+
+    def lookup(self, name: str) -> Function | None:
+        functions = self.environment.functions
+        for candidate in self.environment.candidates(name):
+            if candidate in functions:
+                return functions[candidate]
+        return None
+
+    def invoke(
+        self,
+        node: Call,
+        function: Function | None,
+        name: str,
+        arguments: list[Checked],
+        *,
+        method: bool,
+    ) -> Checked:
+        if function is None:
+            known = (
+                known
+                for known in self.environment.functions
+                if known.replace(".", "").isidentifier()
+            )
+            return self.fail(
+                node, node.place, f"unknown function {name}", _nearest(name, known)
+            )
+        if not function.accepts(method=method, arguments=len(arguments) - method):
+            return self.fail(
+                node,
+                node.place,
+                f"{name} is not called with these arguments",
+                function.usage(),
+            )
+        if function.validate is not None:
+            try:
+                function.validate(
+                    [a.value if isinstance(a, Constant) else None for a in arguments]
+                )
+            except EvaluationError as error:
+                self.regex_missing |= isinstance(error, regex.EngineMissing)
+                return self.fail(node, node.place, error.message, error.hint)
+        return Invoke(node, function, arguments, node.place)
+
+    def comprehension(self, node: Comprehension) -> Checked:
+        looped = self.check(node.range)
+        outer, slot = self.scope, self.slots
+        self.slots += 1 if node.second is None else 2
+        self.scope = {**outer, node.variable: (Local, slot)}
+        if node.second is not None:
+            self.scope[node.second] = (Local, slot + 1)
+        condition = None if node.condition is None else self.check(node.condition)
+        transform = None if node.transform is None else self.check(node.transform)
+        self.scope = outer
+        parts = looped, condition, transform, node.place
+        if node.second is None:
+            return Loop(node, node.kind, slot, *parts)
+        return PairLoop(node, node.kind, slot, slot + 1, *parts)
+
+    def binding(self, node: Binding) -> Checked:
+        outer, bindings = self.scope, []
+        self.scope = dict(outer)
+        for name, value in node.bindings:
+            checked = self.check(value)
+            bindings.append((self.slots, checked))
+            self.scope[name] = Bound, self.slots
+            self.slots += 1
+        body = self.check(node.body)
+        self.scope = outer
+        return Bind(node, bindings, body)
+$cel_checker$);
+
+    v_sources := v_sources || jsonb_build_object('codegen', $cel_codegen$"""Checked tree to a Python function: the fast evaluator.
+
+The function computes what it can decide with Python's own operations and inline type
+tests. Everything else, a missing key, a type that does not fit, an overflow, a long
+loop, raises, and the closures of ``interpreter`` evaluate the expression anew: they
+define the meaning, this module never makes an error message. That is safe because
+expressions have no effects, and it is the rule for every line below: *an operation is
+generated only where Python raises, or gives exactly what CEL gives.*
+
+Where Python is not CEL, a test stands: ``True > 0``, ``True == 1``, ``"a" in "abc"``,
+negative indexes, ``//`` and ``%`` of negatives, integers beyond 64 bits.
+
+Loops and functions over long values are charged to a small budget, so that the fast
+path ends within milliseconds; what needs more is left to the closures, which count
+exactly and can be cancelled.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import operators
+from .checked import (
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    Variable,
+    count,
+)
+from .evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .interpreter import Closure
+    from .values import Value
+
+# Cost units that the fast path may use: some milliseconds.
+_BUDGET: Final = 20_000
+
+# A generated function is compiled by Python, which takes longer than evaluating the
+# closures a few times; and a tree beyond this size is better left to them.
+_MAX_NODES: Final = 2_000
+
+# Below this cost limit only the closures, which count exactly, may evaluate: the
+# fast path counts loops and long values apart, and a program's own nodes not at all.
+LEAST_LIMIT: Final = 2 * _BUDGET + _MAX_NODES
+
+# Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
+_MAX_INDENT: Final = 18
+
+# Text of an int that is range-tested inline.
+_LOW, _HIGH = "-0x8000000000000000", "0x7fffffffffffffff"
+
+_NUMBERS: Final = frozenset({"int", "float"})
+_COMPARISONS: Final = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_ARITHMETIC: Final = {"_+_": "+", "_-_": "-", "_*_": "*"}
+_STRING_TESTS: Final = {"startsWith": "startswith", "endsWith": "endswith"}
+_LOOPS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
+
+
+class Undecided(Exception):
+    """The fast path cannot decide; the closures must."""
+
+
+def _undecided() -> Value:
+    raise Undecided
+
+
+class _Unsupported(Exception):
+    """This tree is not worth a generated function."""
+
+
+class _Code(NamedTuple):
+    """A Python expression.
+
+    ``kind`` is the type that its value surely has: bool, int, float, str, list or
+    nothing. ``name`` is the variable that holds the value once the text has run.
+    """
+
+    text: str
+    kind: str = ""
+    name: str = ""
+
+
+def generate(
+    tree: Checked,
+    slots: int,
+    build: Callable[[Checked], Closure],
+    fallback: Callable[..., Value],
+) -> Callable[..., Value] | None:
+    """A function with the signature of ``fallback`` that is faster where it can be.
+
+    ``build`` gives the closure of a sub-expression that has no Python form here;
+    ``fallback(variables, interrupted=...)`` evaluates by closures, which use so many
+    ``slots``. None where the tree does not suit generated code.
+    """
+    if count(tree) > _MAX_NODES:
+        return None
+    generator = _Generator(build)
+    try:
+        generator.returned(tree)
+        source = generator.function(slots)
+        namespace = {**generator.namespace, "fallback": fallback}
+        exec(compile(source, "<rule>", "exec"), namespace)  # noqa: S102 - our own text
+    except (_Unsupported, RecursionError, SyntaxError, MemoryError):
+        return None
+    function: Callable[..., Value] = namespace["evaluate"]
+    return function
+
+
+class _Generator:
+    """Writes the body of one function.
+
+    Expressions are built as text and nest as the tree does; loops are statements,
+    written to ``lines`` before the text that uses their result. A name may be used
+    only where the text that binds it has surely run: that is what the handling of
+    ``known`` is about.
+    """
+
+    def __init__(self, build: Callable[[Checked], Closure]) -> None:
+        self.build = build
+        self.lines: list[str] = []
+        self.indent = 2
+        self.names = 0
+        self.uses_state = False
+        self.uses_budget = False
+        # The names that hold field paths read already, where they surely are bound.
+        self.known: dict[tuple[str, ...], str] = {}
+        # The names of the variables of loops that are being written, by slot.
+        self.variables: dict[int, str] = {}
+        self.namespace: dict[str, Any] = {
+            "undecided": _undecided,
+            "Undecided": Undecided,
+            "Evaluation": Evaluation,
+        }
+
+    # Text
+
+    def function(self, slots: int) -> str:
+        head = [
+            "def evaluate(variables, *, interrupted=None):",
+            "    try:",
+        ]
+        if self.uses_state:
+            head.append(f"        state = Evaluation(variables, {_BUDGET})")
+            if slots:
+                head.append(f"        state.locals = [None] * {slots}")
+        if self.uses_budget:
+            head.append(f"        budget = {_BUDGET}")
+        tail = [
+            "    except Exception:",
+            "        pass",
+            "    return fallback(variables, interrupted=interrupted)",
+        ]
+        return "\n".join([*head, *self.lines, *tail])
+
+    def write(self, line: str) -> None:
+        self.lines.append("    " * self.indent + line)
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """An indented block; names bound in it are not known behind it."""
+        known = dict(self.known)
+        self.indent += 1
+        if self.indent > _MAX_INDENT:
+            raise _Unsupported
+        yield
+        self.indent -= 1
+        self.known = known
+
+    def fresh(self) -> str:
+        self.names += 1
+        return f"t{self.names}"
+
+    def constant(self, value: Any) -> str:
+        """A name in the function's globals for a value without literal form."""
+        self.names += 1
+        name = f"k{self.names}"
+        self.namespace[name] = value
+        return name
+
+    def called(self, function: Callable[..., Value], *arguments: _Code) -> str:
+        """A call of a Python function that takes the evaluation's state first."""
+        self.uses_state = True
+        texts = ", ".join(["state", *(argument.text for argument in arguments)])
+        return f"{self.constant(function)}({texts})"
+
+    def named(self, code: _Code) -> _Code:
+        """The same value, under a name once the text has run."""
+        if code.name:
+            return code
+        name = self.fresh()
+        return _Code(f"({name} := {code.text})", code.kind, name)
+
+    def stored(self, code: _Code) -> _Code:
+        """The same value, computed by a statement of its own."""
+        if code.text.isidentifier():
+            return code
+        name = code.name or self.fresh()
+        self.write(f"{name} = {code.text}" if name != code.name else code.text)
+        return _Code(name, code.kind, name)
+
+    # Statements
+
+    def returned(self, node: Checked) -> None:
+        """Write the statements that return a node's value."""
+        if isinstance(node, Chain):
+            decisive = node.operator == "||"
+            for operand in node.operands:
+                self.write(f"if {'' if decisive else 'not '}{self.truth(operand)}:")
+                self.write(f"    return {decisive}")
+            self.write(f"return {not decisive}")
+        elif isinstance(node, Choice):
+            self.write(f"if {self.truth(node.condition)}:")
+            with self.block():
+                self.returned(node.then)
+            self.returned(node.otherwise)
+        else:
+            self.write(f"return {self.expression(node).text}")
+
+    def chain_by_statements(self, node: Chain) -> _Code:
+        decisive = node.operator == "||"
+        negation = "" if decisive else "not "
+        result = self.fresh()
+        first = self.truth(node.operands[0])
+        self.write(f"{result} = {first}")
+        self.write(f"while {'not ' if decisive else ''}{result}:")
+        with self.block():
+            for operand in node.operands[1:]:
+                self.write(f"if {negation}{self.truth(operand)}:")
+                self.write(f"    {result} = {decisive}")
+                self.write("    break")
+            self.write("break")
+        return _Code(result, "bool", result)
+
+    def choice_by_statements(self, node: Choice) -> _Code:
+        result = self.fresh()
+        self.write(f"if {self.truth(node.condition)}:")
+        with self.block():
+            self.write(f"{result} = {self.expression(node.then).text}")
+        self.write("else:")
+        with self.block():
+            self.write(f"{result} = {self.expression(node.otherwise).text}")
+        return _Code(result, "", result)
+
+    # Expressions
+
+    def expression(self, node: Checked) -> _Code:
+        """The text of a node's value, after any statements that it needs."""
+        match node:
+            case Constant(value=value):
+                return self.literal(value)
+            case Variable():
+                return self.variable(node)
+            case Local(slot=slot) if slot in self.variables:
+                name = self.variables[slot]
+                return _Code(name, "", name)
+            case Field():
+                return self.field(node)
+            case Chain():
+                if _has_loop(node):
+                    return self.chain_by_statements(node)
+                return self.chain(node)
+            case Choice():
+                if _has_loop(node):
+                    return self.choice_by_statements(node)
+                return self.choice(node)
+            case Invoke():
+                return self.invoke(node)
+            case MakeList():
+                elements = self.operands(node, node.elements)
+                return _Code(f"[{', '.join(e.text for e in elements)}]", "list")
+            case Loop(kind=kind) if kind in _LOOPS and type(node) is Loop:
+                return self.loop(node)
+        return self.embedded(node)
+
+    def operands(self, node: Checked, parts: list[Checked]) -> list[_Code]:
+        """The operands of one operation, to be used in this order.
+
+        A loop among them is a statement and would run before the text of the
+        operands in front of it; so then each is computed by a statement.
+        """
+        if not _has_loop(node):
+            return [self.expression(part) for part in parts]
+        return [self.stored(self.expression(part)) for part in parts]
+
+    def embedded(self, node: Checked) -> _Code:
+        """A sub-expression by its closure, where no loop's variable is in it."""
+        own = {getattr(part, "slot", None) for part in _walk(node)
+               if not isinstance(part, Local)}  # fmt: skip
+        for part in _walk(node):
+            if isinstance(part, Local) and part.slot not in own:
+                raise _Unsupported
+        self.uses_state = True
+        return _Code(f"{self.constant(self.build(node))}(state)")
+
+    def literal(self, value: Value) -> _Code:
+        kind = type(value)
+        if value is None or kind is bool:
+            return _Code(repr(value), "bool" if kind is bool else "")
+        if kind is int:
+            return _Code(f"({value!r})" if value < 0 else repr(value), "int")
+        if kind is str:
+            return _Code(repr(value), "str")
+        known = kind.__name__ if kind in (float, list) else ""
+        return _Code(self.constant(value), known)
+
+    def variable(self, node: Variable) -> _Code:
+        if node.fallback is not None:
+            fallback = self.constant(node.fallback)
+            return _Code(f"variables.get({node.name!r}, {fallback})")
+        return self.read((node.name,), f"variables[{node.name!r}]")
+
+    def read(self, path: tuple[str, ...], text: str) -> _Code:
+        """A field path, bound to a name where it is read first."""
+        name = self.known.get(path)
+        if name is not None:
+            return _Code(name, "", name)
+        name = self.known[path] = self.fresh()
+        return _Code(f"({name} := {text})", "", name)
+
+    def path(self, node: Checked) -> tuple[str, ...] | None:
+        """The path of a plain selection from a variable or a loop's variable."""
+        if isinstance(node, Variable):
+            return None if node.fallback is not None else (node.name,)
+        if isinstance(node, Local):
+            name = self.variables.get(node.slot)
+            return None if name is None else ("", name)
+        if isinstance(node, Field) and not node.test:
+            operand = self.path(node.operand)
+            return None if operand is None else (*operand, node.name)
+        return None
+
+    def field(self, node: Field) -> _Code:
+        if node.test:
+            operand = self.named(self.expression(node.operand))
+            return _Code(
+                f"({node.name!r} in {operand.name}"
+                f" if type({operand.text}) is dict else undecided())",
+                "bool",
+            )
+        path = self.path(node)
+        if path is not None and path in self.known:
+            return self.read(path, "")
+        # Only a dict takes a str as subscript; anything else raises TypeError.
+        text = f"{self.subject(node.operand)}[{node.name!r}]"
+        return _Code(text) if path is None else self.read(path, text)
+
+    def subject(self, node: Checked) -> str:
+        """The text of a value that something is selected from."""
+        if isinstance(node, Constant):
+            return self.constant(node.value)
+        return self.expression(node).text
+
+    def truth(self, node: Checked) -> str:
+        """A node's value as a condition, once it is seen to be a bool."""
+        code = self.expression(node)
+        if code.kind == "bool":
+            return code.text
+        code = self.named(code)
+        return f"({code.text} is True or {code.name} is not False and undecided())"
+
+    def chain(self, node: Chain) -> _Code:
+        texts = [self.truth(node.operands[0])]
+        # What later operands bind is bound for those behind them only.
+        known = dict(self.known)
+        texts += [self.truth(operand) for operand in node.operands[1:]]
+        self.known = known
+        joint = " or " if node.operator == "||" else " and "
+        return _Code(f"({joint.join(texts)})", "bool")
+
+    def choice(self, node: Choice) -> _Code:
+        condition = self.truth(node.condition)
+        known = dict(self.known)
+        then = self.expression(node.then)
+        self.known = dict(known)
+        otherwise = self.expression(node.otherwise)
+        self.known = known
+        kind = then.kind if then.kind == otherwise.kind else ""
+        return _Code(f"({then.text} if {condition} else {otherwise.text})", kind)
+
+    # Functions
+
+    def invoke(self, node: Invoke) -> _Code:
+        name = node.function.name
+        if name in ("_==_", "_!=_"):
+            return _Code(self.equality(node, negated=name == "_!=_"), "bool")
+        if name in _COMPARISONS:
+            return _Code(self.comparison(node, _COMPARISONS[name]), "bool")
+        if name in _ARITHMETIC:
+            return self.arithmetic(node, _ARITHMETIC[name])
+        if name == "!_":
+            return _Code(f"(not {self.truth(node.arguments[0])})", "bool")
+        if name == "@in":
+            text = self.membership(node)
+            if text:
+                return _Code(text, "bool")
+        operands = self.operands(node, node.arguments)
+        if name == "size" and len(operands) == 1:
+            # Strings, bytes, lists and maps have a length, and nothing else has.
+            return _Code(f"len({operands[0].text})", "int")
+        if name in _STRING_TESTS and operands[-1].kind == "str":
+            # Only str has the method and takes a str; a constant bounds the work.
+            subject, part = operands
+            if isinstance(node.arguments[1], Constant):
+                method = _STRING_TESTS[name]
+                return _Code(f"{subject.text}.{method}({part.text})", "bool")
+        if name == "_[_]" and operands[1].kind == "str" and operands[0].kind == "":
+            return _Code(f"{operands[0].text}[{operands[1].text}]")
+        # The implementation raises wherever CEL has an error.
+        return _Code(self.called(node.function.implementation, *operands))
+
+    def equality(self, node: Invoke, *, negated: bool) -> str:
+        left, right = node.arguments
+        if isinstance(left, Constant):
+            left, right = right, left
+        operator = "!=" if negated else "=="
+        if isinstance(right, Constant) and not isinstance(left, Constant):
+            value = right.value
+            if value is None or type(value) is bool:
+                test = "is not" if negated else "is"
+                return f"({self.expression(left).text} {test} {value!r})"
+            if type(value) is str:
+                return f"({self.expression(left).text} {operator} {value!r})"
+            if type(value) in (int, float):
+                return self.number_equality(left, value, negated=negated)
+        text = self.called(operators.equal, *self.operands(node, node.arguments))
+        return f"(not {text})" if negated else text
+
+    def number_equality(self, left: Checked, value: float, *, negated: bool) -> str:
+        code, constant = self.expression(left), self.literal(value).text
+        operator = "!=" if negated else "=="
+        if value not in (0, 1) or code.kind in _NUMBERS:
+            return f"({code.text} {operator} {constant})"
+        # 0 and 1 equal False and True in Python only.
+        code = self.named(code)
+        if negated:
+            return f"({code.text} != {constant} or type({code.name}) is bool)"
+        return f"({code.text} == {constant} and type({code.name}) is not bool)"
+
+    def comparison(self, node: Invoke, operator: str) -> str:
+        left, right = self.operands(node, node.arguments)
+        if left.kind in _NUMBERS and right.kind in _NUMBERS:
+            return f"({left.text} {operator} {right.text})"
+        if isinstance(node.arguments[0], Constant):
+            # A constant has no name to bind, so the order of the texts may change.
+            left, right, operator = right, left, _MIRRORED[operator]
+        elif not isinstance(node.arguments[1], Constant):
+            return self.called(_ORDER[operator], left, right)
+        if right.kind == "str":
+            # Python raises when a str is compared with anything but a str.
+            return f"({left.text} {operator} {right.text})"
+        if right.kind in _NUMBERS:
+            # Python raises for anything but a number, and a bool.
+            left = self.named(left)
+            return (
+                f"({left.name} {operator} {right.text}"
+                f" if type({left.text}) is not bool else undecided())"
+            )
+        # A constant of another type: the order of arguments is as written again.
+        return self.called(_ORDER[operator], left, right)
+
+    def arithmetic(self, node: Invoke, operator: str) -> _Code:
+        """Sums and products of two ints or two doubles; else by the function."""
+        operands = self.operands(node, node.arguments)
+        kinds = {
+            operand.kind
+            for operand, argument in zip(operands, node.arguments, strict=True)
+            if operand.kind or isinstance(argument, Constant)
+        }
+        if not kinds <= _NUMBERS or len(kinds) > 1:
+            return _Code(self.called(node.function.implementation, *operands))
+        names, tests = [], []
+        for operand, argument in zip(operands, node.arguments, strict=True):
+            if isinstance(argument, Constant):
+                names.append(operand.text)
+            else:
+                named = self.named(operand)
+                names.append(named.name)
+                tests.append((named.text, named.name))
+        inline = f"{names[0]} {operator} {names[1]}"
+        # The first test binds the names, so it must look at every operand: & does
+        # not short-circuit.
+        first = "int" if "float" not in kinds else "float"
+        test = " & ".join(f"(type({text}) is {first})" for text, _ in tests) or "True"
+        if first == "float":
+            return _Code(f"({inline} if {test} else undecided())", "float")
+        result = self.fresh()
+        ranged = f"{_LOW} <= ({result} := {inline}) <= {_HIGH}"
+        if "int" in kinds:
+            return _Code(f"({result} if {test} and {ranged} else undecided())", "int")
+        floats = " and ".join(f"type({name}) is float" for _, name in tests)
+        return _Code(
+            f"({result} if {test} and {ranged}"
+            f" else {inline} if {floats} else undecided())"
+        )
+
+    def membership(self, node: Invoke) -> str:
+        """``x in [constants]`` by a set, or nothing where it is not so simple."""
+        element, container = node.arguments
+        values = _constant_elements(container)
+        if not values or any(type(v) not in (int, float, str) for v in values):
+            return ""
+        code = self.expression(element)
+        members = frozenset(values)
+        constant = self.constant(members)
+        # An element that cannot be hashed raises; a bool could pass for 0 or 1.
+        if members.isdisjoint((0, 1)) or code.kind in ("str", *_NUMBERS):
+            return f"({code.text} in {constant})"
+        code = self.named(code)
+        return f"({code.text} in {constant} and type({code.name}) is not bool)"
+
+    # Loops
+
+    def loop(self, node: Loop) -> _Code:
+        parts = [p for p in (node.condition, node.transform) if p is not None]
+        cost = 1 + sum(map(count, parts))
+        self.uses_budget = True
+        looped = self.stored(self.named(self.expression(node.range))).name
+        self.write(f"budget -= len({looped}) * {cost}")
+        self.write(f"if type({looped}) is not list or budget < 0:")
+        self.write("    raise Undecided")
+        result, variable = self.fresh(), self.fresh()
+        start = {"all": "True", "exists": "False", "exists_one": "0"}
+        self.write(f"{result} = {start.get(node.kind, '[]')}")
+        self.write(f"for {variable} in {looped}:")
+        with self.block():
+            self.variables[node.slot] = variable
+            self.turn(node, result, variable)
+            del self.variables[node.slot]
+        if node.kind == "exists_one":
+            return _Code(f"({result} == 1)", "bool")
+        kind = "bool" if node.kind in ("all", "exists") else "list"
+        return _Code(result, kind, result)
+
+    def turn(self, node: Loop, result: str, variable: str) -> None:
+        """One turn of a loop."""
+        if node.condition is not None and node.kind in ("all", "exists"):
+            negation = "not " if node.kind == "all" else ""
+            self.write(f"if {negation}{self.truth(node.condition)}:")
+            self.write(f"    {result} = {node.kind == 'exists'}")
+            self.write("    break")
+            return
+        if node.condition is not None:
+            self.write(f"if not {self.truth(node.condition)}:")
+            self.write("    continue")
+        if node.kind == "exists_one":
+            self.write(f"{result} += 1")
+        elif node.transform is None:
+            self.write(f"{result}.append({variable})")
+        else:
+            self.write(f"{result}.append({self.expression(node.transform).text})")
+
+
+_ORDER = {
+    "<": operators.less,
+    "<=": operators.less_equal,
+    ">": operators.greater,
+    ">=": operators.greater_equal,
+}
+
+
+def _walk(node: Checked) -> Iterator[Checked]:
+    yield node
+    for child in node.children():
+        yield from _walk(child)
+
+
+def _has_loop(node: Checked) -> bool:
+    return any(isinstance(part, Loop) for part in _walk(node))
+
+
+def _constant_elements(node: Checked) -> list[Value] | None:
+    """The values of a list of constants."""
+    if not isinstance(node, MakeList):
+        return None
+    values = []
+    for element in node.elements:
+        if not isinstance(element, Constant):
+            return None
+        values.append(element.value)
+    return values
+$cel_codegen$);
+
+    v_sources := v_sources || jsonb_build_object('conversions', $cel_conversions$"""Conversions between types: ``int(x)``, ``string(x)`` and the like.
+
+cel-spec, "Type Conversions". What a number or a time looks like as text is owned
+by ``numbers`` and ``temporal``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import numbers, temporal
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function
+from .operators import no_overload, shown
+from .temporal import Duration, Timestamp
+from .values import Opaque, Uint, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_BOOLS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+
+def _bool(text: str) -> bool:
+    try:
+        return _BOOLS[text]
+    except KeyError:
+        raise EvaluationError(f"cannot convert {shown(text)} to bool") from None
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise EvaluationError("invalid UTF-8: bytes cannot become a string") from None
+
+
+def _same(value: Value) -> Value:
+    return value
+
+
+def _conversion(
+    name: str, result: str, conversions: Mapping[type, Callable[[Value], Value]]
+) -> Function:
+    """A conversion function from the conversion of each argument type."""
+
+    def implementation(state: Evaluation, value: Value) -> Value:
+        convert = conversions.get(type(value))
+        if convert is None:
+            if name == "string" and isinstance(value, Opaque):
+                return str(value)
+            raise no_overload(name, value)
+        if type(value) is str or type(value) is bytes:
+            state.charge(len(value) // CHARACTERS_PER_UNIT)
+        return convert(value)
+
+    signatures = tuple(f"({_NAMES[kind]}) -> {result}" for kind in conversions)
+    if name == "string":
+        signatures += ("(net.IP) -> string", "(net.CIDR) -> string")
+    return Function(name, signatures, implementation)
+
+
+_NAMES = {
+    bool: "bool",
+    bytes: "bytes",
+    Duration: "duration",
+    float: "double",
+    int: "int",
+    str: "string",
+    Timestamp: "timestamp",
+    Uint: "uint",
+}
+
+FUNCTIONS = (
+    _conversion(
+        "int",
+        "int",
+        {
+            int: _same,
+            Uint: numbers.uint_to_int,
+            float: numbers.double_to_int,
+            str: numbers.parse_int,
+            Timestamp: temporal.timestamp_to_seconds,
+        },
+    ),
+    _conversion(
+        "uint",
+        "uint",
+        {
+            Uint: _same,
+            int: numbers.int_to_uint,
+            float: numbers.double_to_uint,
+            str: numbers.parse_uint,
+        },
+    ),
+    _conversion(
+        "double",
+        "double",
+        {float: _same, int: float, Uint: float, str: numbers.parse_double},
+    ),
+    _conversion(
+        "string",
+        "string",
+        {
+            str: _same,
+            bool: lambda value: "true" if value else "false",
+            int: str,
+            Uint: lambda value: str(int(value)),
+            float: numbers.format_double,
+            bytes: _text,
+            Timestamp: temporal.format_timestamp,
+            Duration: temporal.format_duration,
+        },
+    ),
+    _conversion("bytes", "bytes", {bytes: _same, str: str.encode}),
+    _conversion("bool", "bool", {bool: _same, str: _bool}),
+    _conversion(
+        "timestamp",
+        "timestamp",
+        {
+            Timestamp: _same,
+            str: temporal.parse_timestamp,
+            int: temporal.timestamp_from_seconds,
+        },
+    ),
+    _conversion(
+        "duration", "duration", {Duration: _same, str: temporal.parse_duration}
+    ),
+)
+$cel_conversions$);
+
+    v_sources := v_sources || jsonb_build_object('derived', $cel_derived$"""Derived fields: what they depend on, in which order, and of which types.
+
+A derived field is a name for an expression over facts and other derived fields. This
+module finds the dependencies, refuses cycles and infers types; evaluation is the
+program's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from . import source
+from .checked import Checked, Constant, Variable
+from .checker import Resolved, resolve
+from .environment import DerivedField
+from .errors import FieldProblem, InvalidDerivedFields, InvalidExpression
+from .inference import infer
+from .lexer import KEYWORDS, RESERVED
+from .parser import parse
+from .syntax import Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .environment import Environment
+    from .errors import Problem
+
+MAX_NAME = 100
+
+
+def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedField]:
+    """The derived fields, each behind those that it depends on.
+
+    ``environment`` declares the facts; its own derived fields do not count. Raises
+    :class:`InvalidDerivedFields` with every field that cannot be: its name, its
+    expression, or a cycle that it is part of.
+    """
+    problems = [found for name in derived for found in _name(name, environment)]
+    placeholders = {name: _placeholder(name) for name in derived}
+    outline = environment.with_derived(placeholders)
+    resolved: dict[str, Resolved] = {}
+    for name, expression in derived.items():
+        try:
+            resolved[name] = _resolve(expression, outline)
+        except InvalidExpression as invalid:
+            problems.append(_does_not_compile(name, invalid.problems))
+    uses = {
+        name: [used for used in dependencies(found.tree) if used in derived]
+        for name, found in resolved.items()
+    }
+    sequence, problems_of_cycles = _sequence(uses)
+    problems += problems_of_cycles
+    known = dict(placeholders)
+    ordered = []
+    # Of the types of fields that cannot be, nothing is known.
+    for name in sequence:
+        found = resolved[name]
+        wrong = found.problems + infer(
+            found.tree, derived[name], environment.with_derived(known)
+        )
+        if wrong:
+            wrong.sort(key=lambda problem: (problem.line, problem.column))
+            problems.append(_does_not_compile(name, wrong))
+            continue
+        known[name] = DerivedField(
+            name, derived[name], found.tree, found.slots, dependencies(found.tree)
+        )
+        ordered.append(known[name])
+    if problems:
+        raise InvalidDerivedFields(problems)
+    return ordered
+
+
+def dependencies(tree: Checked) -> tuple[str, ...]:
+    """The names that an expression reads, of facts and of derived fields.
+
+    In the order of the text, each once. The names of macro variables are not among
+    them, nor those of types.
+    """
+    names: dict[str, None] = {}
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if type(node) is Variable and node.fallback is None:
+            names[node.name] = None
+        pending.extend(reversed(list(node.children())))
+    return tuple(names)
+
+
+def _placeholder(name: str) -> DerivedField:
+    """A derived field of which only the name is known; its type is dyn."""
+    return DerivedField(name, "", Constant(Literal(0, 0, None), None), 0, ())
+
+
+def _name(name: object, environment: Environment) -> Iterable[FieldProblem]:
+    form = "a name is letters, digits and underscores, and no word of CEL: IsAdult"
+    if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
+        message = "has a name with characters not allowed"
+    elif len(name) > MAX_NAME:
+        message = f"has a name longer than {MAX_NAME} characters"
+    elif name in RESERVED or name in KEYWORDS:
+        message = "has a reserved word of CEL as its name"
+    elif name in (environment.variables or {}):
+        message, form = "has the name of an object in the schema", "choose another name"
+    else:
+        return
+    shown = str(name)[:MAX_NAME]
+    yield FieldProblem(shown, f"the derived field {shown} {message}", form)
+
+
+def _resolve(expression: object, environment: Environment) -> Resolved:
+    if not isinstance(expression, str):
+        message = "the expression is no text"
+        raise InvalidExpression([source.problem("", 0, message)])
+    source.refuse_surrogates(expression)
+    try:
+        tree = parse(expression, limits=environment.limits)
+        return resolve(tree, expression, environment)
+    except RecursionError:
+        message = "the caller's stack leaves no room for an expression so deep"
+        raise InvalidExpression([source.problem(expression, 0, message)]) from None
+
+
+def _does_not_compile(name: str, problems: list[Problem]) -> FieldProblem:
+    first = problems[0]
+    return FieldProblem(
+        name,
+        f"the derived field {name} does not compile: {first.message}",
+        first.hint,
+        tuple(problems),
+    )
+
+
+def _sequence(
+    uses: Mapping[str, list[str]],
+) -> tuple[list[str], list[FieldProblem]]:
+    """Names behind those that they use, and the cycles that keep some out."""
+    users: dict[str, list[str]] = {name: [] for name in uses}
+    waiting: dict[str, int] = {}
+    for name, used in uses.items():
+        # A field that does not compile keeps nothing waiting.
+        present = [other for other in used if other in uses]
+        waiting[name] = len(present)
+        for other in present:
+            users[other].append(name)
+    ready = deque(name for name, count in waiting.items() if not count)
+    sequence = []
+    while ready:
+        name = ready.popleft()
+        sequence.append(name)
+        for user in users[name]:
+            waiting[user] -= 1
+            if not waiting[user]:
+                ready.append(user)
+    left = {name: uses[name] for name, count in waiting.items() if count}
+    return sequence, [_in_cycle(path) for path in _cycles(left)]
+
+
+def _cycles(uses: Mapping[str, list[str]]) -> Iterable[list[str]]:
+    """Cycles among names that all use another of them; no name is in two."""
+    seen: set[str] = set()
+    for start in uses:
+        path: dict[str, None] = {}
+        name = start
+        while name not in seen:
+            seen.add(name)
+            path[name] = None
+            name = next(used for used in uses[name] if used in uses)
+        if name in path:
+            names = list(path)
+            yield names[names.index(name) :]
+
+
+def _in_cycle(path: list[str]) -> FieldProblem:
+    cycle = (*path, path[0])
+    return FieldProblem(
+        path[0],
+        f"the derived field {path[0]} depends on itself: {' -> '.join(cycle)}",
+        "let one of them use facts only",
+        cycle=cycle,
+    )
+$cel_derived$);
+
+    v_sources := v_sources || jsonb_build_object('environment', $cel_environment$"""What an expression is compiled against: names, functions and limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .checked import Checked
+from .errors import InvalidEnvironment
+from .library import Library
+from .limits import DEFAULT_LIMITS, Limits
+from .standard import STANDARD
+from .types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedField:
+    """A name for an expression over facts and other derived fields.
+
+    ``tree`` and ``slots`` are the checked expression, ``dependencies`` the names that
+    it reads: of facts and of derived fields, in the order of the text.
+    """
+
+    name: str
+    expression: str
+    tree: Checked
+    slots: int
+    dependencies: tuple[str, ...]
+
+    @property
+    def type(self) -> Type:
+        """The type that inference found."""
+        return self.tree.type
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The names that an expression may use.
+
+    Without ``variables`` every name may come from the facts and is looked up when
+    the expression is evaluated; with them, any other name is a problem at compile
+    time. ``container`` is the namespace that names are resolved in. ``derived`` has
+    the derived fields, each behind those that it depends on.
+    """
+
+    variables: Mapping[str, Type] | None = None
+    container: str = ""
+    functions: Library = field(default_factory=lambda: STANDARD)
+    limits: Limits = DEFAULT_LIMITS
+    derived: Mapping[str, DerivedField] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> Environment:
+        """The environment of a tenant: a schema and derived fields, both optional.
+
+        ``{"schema": {"User": {"Age": "int"}}, "derived": {"IsAdult": "User.Age >=
+        18"}}``. Without a schema, or with null for one, every name may come from the
+        facts. Raises :class:`InvalidSchema`, :class:`InvalidDerivedFields` and, for
+        JSON of another form, :class:`InvalidEnvironment`.
+        """
+        parts = _parts(text)
+        schema, derived = parts.get("schema"), parts.get("derived")
+        environment = cls()
+        if schema is not None:
+            from .schema import read_schema
+
+            environment = replace(environment, variables=read_schema(schema))
+        if derived is not None:
+            from .derived import order
+
+            if not isinstance(derived, dict):
+                raise InvalidEnvironment(
+                    "derived fields are a JSON object of names and expressions"
+                )
+            fields = order(derived, environment)
+            environment = environment.with_derived({f.name: f for f in fields})
+        return environment
+
+    def with_derived(self, derived: Mapping[str, DerivedField]) -> Environment:
+        """This environment with these derived fields and no others."""
+        return replace(self, derived=derived)
+
+    def candidates(self, name: str) -> Iterator[str]:
+        """What a name can stand for, innermost namespace first.
+
+        As cel-spec's "Name Resolution": a leading dot means the root namespace.
+        """
+        if name.startswith("."):
+            yield name[1:]
+            return
+        container = self.container
+        while container:
+            yield f"{container}.{name}"
+            container = container.rpartition(".")[0]
+        yield name
+
+
+def _parts(text: str) -> dict[str, Any]:
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise InvalidEnvironment(f"the environment is no JSON: {problem}") from None
+    if not isinstance(parts, dict) or not parts.keys() <= {"schema", "derived"}:
+        raise InvalidEnvironment(
+            "an environment is a JSON object with the keys schema and derived",
+            hint='for example {"schema": {"User": {"Age": "int"}}}',
+        )
+    return parts
+$cel_environment$);
+
+    v_sources := v_sources || jsonb_build_object('errors', $cel_errors$"""What can go wrong with an expression, its facts or its evaluation.
+
+Every error of the language is a :class:`CelError` and carries the SQLSTATE under
+which the database reports it, so that one table of codes serves SQL and Python.
+:class:`Interrupted` is no ``CelError`` on purpose: nothing in CEL may absorb it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why an expression does not compile.
+
+    ``line`` and ``column`` count from 1, in code points. ``hint`` says what would
+    be valid, and is empty where the message says it already. ``excerpt`` is the
+    source line with a caret under the column.
+    """
+
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.line}:{self.column}: {self.message}"
+        return "\n".join(part for part in (text, self.excerpt, self.hint) if part)
+
+
+class CelError(Exception):
+    """Base of all errors of the language."""
+
+    sqlstate: ClassVar[str] = "RE099"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidExpression(CelError):
+    """The expression does not compile; ``problems`` has every reason found."""
+
+    sqlstate = "RE020"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(
+            f"line {first.line}, column {first.column}: {first.message}{more}",
+            hint=first.hint,
+        )
+        self.problems = problems
+
+    @property
+    def detail(self) -> str:
+        """All problems with their source lines, as one text."""
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class ExpressionTooLarge(InvalidExpression):
+    """The expression is longer or deeper than the limits allow."""
+
+    sqlstate = "RE021"
+
+
+class RegexLibraryMissing(InvalidExpression):
+    """The expression uses regular expressions and the RE2 library is not there."""
+
+    sqlstate = "RE050"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One rule that a schema definition breaks.
+
+    ``object`` and ``field`` say where, names cut to 100 characters; each is None
+    where the rule is about more than it. ``hint`` shows a valid form.
+    """
+
+    object: str | None
+    field: str | None
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}"
+
+
+class InvalidSchema(CelError):
+    """A schema definition breaks rules; ``violations`` has every one of them."""
+
+    sqlstate = "RE060"
+
+    def __init__(self, violations: list[Violation]) -> None:
+        count = len(violations)
+        rules = "one rule" if count == 1 else f"{count} rules"
+        super().__init__(
+            f"the schema definition breaks {rules}: {violations[0].message}"
+            + (f" (and {count - 1} more)" if count > 1 else ""),
+            hint=violations[0].hint,
+        )
+        self.violations = violations
+
+    @property
+    def detail(self) -> str:
+        """All violations, each with a valid form, as one text."""
+        return "\n".join(map(str, self.violations))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """Why a derived field cannot be.
+
+    ``problems`` has what is wrong with its expression, ``cycle`` the names from the
+    field back to itself; both are empty where neither is the reason.
+    """
+
+    name: str
+    message: str
+    hint: str = ""
+    problems: tuple[Problem, ...] = ()
+    cycle: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.problems:
+            found = "\n".join(map(str, self.problems))
+            return f"in the derived field {self.name}:\n{found}"
+        return f"{self.message}\n{self.hint}"
+
+
+class InvalidDerivedFields(CelError):
+    """Derived fields that do not compile, or depend on themselves."""
+
+    sqlstate = "RE061"
+
+    def __init__(self, fields: list[FieldProblem]) -> None:
+        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+        super().__init__(fields[0].message + more, hint=fields[0].hint)
+        self.fields = fields
+
+    @property
+    def detail(self) -> str:
+        """All derived fields that cannot be, and why, as one text."""
+        return "\n".join(map(str, self.fields))
+
+
+class InvalidEnvironment(CelError):
+    """The JSON of an environment is not what :class:`Environment` reads."""
+
+    sqlstate = "RE099"
+
+
+class InvalidFacts(CelError):
+    """The facts are no JSON object, or exceed what can be represented."""
+
+    sqlstate = "RE030"
+
+
+class EvaluationError(CelError):
+    """The evaluation ended in a CEL error (cel-spec, "Runtime Errors").
+
+    ``place`` is the offset of the failing sub-expression; ``location`` its line and
+    column, set where the expression's text is known.
+    """
+
+    sqlstate = "RE040"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.place: int | None = None
+        self.location: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        if self.location is None:
+            return self.message
+        line, column = self.location
+        return f"line {line}, column {column}: {self.message}"
+
+
+class CostLimitExceeded(EvaluationError):
+    """The evaluation used up its cost limit; logic operators never absorb it."""
+
+    sqlstate = "RE041"
+
+
+class Interrupted(BaseException):
+    """The surrounding server asked the evaluation to stop."""
+$cel_errors$);
+
+    v_sources := v_sources || jsonb_build_object('evaluation', $cel_evaluation$"""The state of one evaluation: variables, cost so far, when to look up from work.
+
+Cost is charged where work can grow: once for the program's straight-line nodes
+before it starts, once for a macro's body before each turn of its loop, and by
+operations over strings, lists and maps before they build or compare anything.
+Every few thousand units the surrounding server is asked whether to stop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import CostLimitExceeded, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .values import Value
+
+# Cost units between two looks at the interrupt flag: about a millisecond.
+_STRIDE = 4096
+
+# Code points or bytes that cost as much as one step.
+CHARACTERS_PER_UNIT = 10
+
+
+class Evaluation:
+    """What closures share while they compute one result."""
+
+    __slots__ = ("_checkpoint", "cost", "interrupted", "limit", "locals", "trace",
+                 "variables")  # fmt: skip
+
+    def __init__(
+        self,
+        variables: Mapping[str, Value],
+        limit: int,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> None:
+        self.variables = variables
+        self.locals: list[Value] = []
+        self.limit = limit
+        self.cost = 0
+        self.interrupted = interrupted
+        self.trace: dict[int, Any] | None = None
+        self._checkpoint = min(_STRIDE, limit)
+
+    def charge(self, units: int) -> None:
+        """Add to the cost.
+
+        Raises :class:`CostLimitExceeded` beyond the limit and
+        :class:`Interrupted` when the server asked to stop.
+        """
+        self.cost += units
+        if self.cost > self._checkpoint:
+            self._pause()
+
+    def _pause(self) -> None:
+        if self.interrupted is not None and self.interrupted():
+            raise Interrupted
+        if self.cost > self.limit:
+            raise CostLimitExceeded(
+                f"evaluation costs more than {self.limit:,} units",
+                hint="loop over fewer elements, or compare shorter values",
+            )
+        self._checkpoint = min(self.cost + _STRIDE, self.limit)
+$cel_evaluation$);
+
+    v_sources := v_sources || jsonb_build_object('ext_encoders', $cel_ext_encoders$"""Base64, as cel-go's library ``encoders``, version 1."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .errors import EvaluationError
+from .library import Function, library
+from .operators import no_overload, shown
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+    from .values import Value
+
+from .evaluation import CHARACTERS_PER_UNIT
+
+# Padding may be left out, line ends are passed over; as Go's decoder.
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2,3}|[A-Za-z0-9+/]{2}==|"
+                     r"[A-Za-z0-9+/]{3}=)?")  # fmt: skip
+
+
+def _decode(state: Evaluation, text: Value) -> bytes:
+    from base64 import b64decode
+
+    if type(text) is not str:
+        raise no_overload("base64.decode", text)
+    state.charge(len(text) // CHARACTERS_PER_UNIT)
+    if "\n" in text or "\r" in text:
+        text = text.replace("\r", "").replace("\n", "")
+    if _BASE64.fullmatch(text) is None:
+        raise EvaluationError(f"not base64: {shown(text)}")
+    return b64decode(text + "=" * (-len(text) % 4))
+
+
+def _encode(state: Evaluation, value: Value) -> str:
+    from base64 import b64encode
+
+    if type(value) is not bytes:
+        raise no_overload("base64.encode", value)
+    state.charge(len(value) // CHARACTERS_PER_UNIT)
+    return b64encode(value).decode("ascii")
+
+
+LIBRARY = library(
+    (
+        Function("base64.decode", ("(string) -> bytes",), _decode),
+        Function("base64.encode", ("(bytes) -> string",), _encode),
+    )
+)
+$cel_ext_encoders$);
+
+    v_sources := v_sources || jsonb_build_object('ext_format', $cel_ext_format$"""``string.format``: printf for CEL values, as cel-go's ``strings`` from version 4.
+
+The clauses are ``%s``, ``%d``, ``%f``, ``%e``, ``%b``, ``%o``, ``%x`` and ``%X``; a
+precision may stand in them, ``%.3f``, and matters for ``%f`` and ``%e``. ``%%`` is a
+percent sign.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from math import isfinite, isnan
+from typing import TYPE_CHECKING, Final
+
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .operators import no_overload
+from .temporal import Duration, Timestamp, format_duration, format_timestamp
+from .types import Type
+from .values import NUMERIC, Uint, Value, decode_key, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_PRECISION: Final = 1000
+_DEFAULT_PRECISION = 6
+
+_CLAUSE = re.compile(r"%(?:(%)|(?:\.([0-9]*))?(.?))", re.DOTALL)
+
+
+def formatted(state: Evaluation, template: Value, arguments: Value) -> str:
+    """The template with its clauses replaced by the arguments, in order."""
+    if type(template) is not str or type(arguments) is not list:
+        raise no_overload("format", template, arguments)
+    state.charge(len(template) // CHARACTERS_PER_UNIT)
+    pieces: list[str] = []
+    position = used = 0
+    for found in _CLAUSE.finditer(template):
+        pieces.append(template[position : found.start()])
+        position = found.end()
+        if found[1]:
+            pieces.append("%")
+            continue
+        if used >= len(arguments):
+            raise EvaluationError(f"format: index {used} out of range")
+        precision, clause = _clause(found)
+        text = clause(state, arguments[used], precision)
+        state.charge(len(text) // CHARACTERS_PER_UNIT)
+        pieces.append(text)
+        used += 1
+    pieces.append(template[position:])
+    return "".join(pieces)
+
+
+def validate(arguments: Sequence[Value | None]) -> None:
+    """Refuse a constant template with a clause that there is not."""
+    template = arguments[0]
+    if type(template) is str:
+        for found in _CLAUSE.finditer(template):
+            if not found[1]:
+                _clause(found)
+
+
+# Takes the argument and the precision.
+_Clause = Callable[[Evaluation, Value, int], str]
+
+
+def _clause(found: re.Match[str]) -> tuple[int, _Clause]:
+    digits, letter = found[2], found[3]
+    if not letter:
+        raise EvaluationError(
+            "could not parse formatting clause: unexpected end of string",
+            hint="a percent sign is written %%",
+        )
+    precision = _DEFAULT_PRECISION
+    if digits is not None:
+        # No precision of more digits is valid; int() need not look at them.
+        if not digits or len(digits) > 9 or int(digits) > MAX_PRECISION:
+            raise EvaluationError(
+                f"could not parse formatting clause: invalid precision {digits[:20]!r}",
+                hint=f"a precision is a number from 0 to {MAX_PRECISION}, as in %.2f",
+            )
+        precision = int(digits)
+    clause = _CLAUSES.get(letter)
+    if clause is None:
+        raise EvaluationError(
+            "could not parse formatting clause: unrecognized formatting clause "
+            f'"{letter}"',
+            hint="the clauses are %s %d %f %e %b %o %x %X; a percent sign is %%",
+        )
+    return precision, clause
+
+
+def _cannot(clause: str, kinds: str, value: Value) -> EvaluationError:
+    return EvaluationError(
+        f"error during formatting: {clause} clause can only be used on {kinds}, "
+        f"was given {type_of(value)}"
+    )
+
+
+# %s
+
+
+def _string(state: Evaluation, value: Value, precision: int) -> str:
+    pieces: list[str] = []
+    _write(state, value, pieces)
+    return "".join(pieces)
+
+
+def _write(state: Evaluation, value: Value, pieces: list[str]) -> None:
+    kind = type(value)
+    if kind is list:
+        # Two for the separator, one for the element.
+        state.charge(len(value))
+        separator = "["
+        for element in value:
+            pieces.append(separator)
+            _write(state, element, pieces)
+            separator = ", "
+        pieces.append("]" if value else "[]")
+    elif kind is dict:
+        state.charge(2 * len(value))
+        entries = [(_scalar(decode_key(key)), part) for key, part in value.items()]
+        entries.sort(key=lambda entry: entry[0])
+        separator = "{"
+        for key, part in entries:
+            pieces.append(f"{separator}{key}: ")
+            _write(state, part, pieces)
+            separator = ", "
+        pieces.append("}" if value else "{}")
+    else:
+        text = _scalar(value)
+        state.charge(len(text) // CHARACTERS_PER_UNIT)
+        pieces.append(text)
+
+
+def _scalar(value: Value) -> str:
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int or kind is Uint:
+        return str(int(value))
+    if kind is float:
+        return _shortest(value)
+    if kind is Timestamp:
+        return format_timestamp(value)
+    if kind is Duration:
+        return format_duration(value)
+    if kind is Type:
+        return str(value)
+    if kind is bytes:
+        try:
+            return str(value, "utf-8")
+        except UnicodeDecodeError:
+            raise EvaluationError(
+                "error during formatting: bytes are no UTF-8",
+                hint="format them with %x",
+            ) from None
+    raise _cannot(
+        "string",
+        "strings, bools, bytes, numbers, maps, lists, types, durations and timestamps",
+        value,
+    )
+
+
+def _special(value: float) -> str:
+    return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _shortest(value: float) -> str:
+    """The shortest digits that read back, never with an exponent: ``1``, ``0.1``."""
+    if not isfinite(value):
+        return _special(value)
+    text = repr(value)
+    if "e" not in text:
+        return text.removesuffix(".0")
+    mantissa, _, exponent = text.partition("e")
+    sign = "-" if mantissa[0] == "-" else ""
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits, shift = whole + fraction, int(exponent)
+    if shift < 0:
+        return f"{sign}0.{'0' * (-shift - 1)}{digits}"
+    return sign + digits.ljust(shift + 1, "0")
+
+
+# %d %f %e
+
+
+def _decimal(state: Evaluation, value: Value, precision: int) -> str:
+    kind = type(value)
+    if kind is int or kind is Uint:
+        return str(int(value))
+    if kind is float:
+        return _shortest(value)
+    raise _cannot("decimal", "ints, uints and doubles", value)
+
+
+def _floating(name: str, letter: str) -> _Clause:
+    def clause(state: Evaluation, value: Value, precision: int) -> str:
+        if type(value) not in NUMERIC:
+            raise _cannot(name, "ints, uints and doubles", value)
+        number = float(value)
+        if not isfinite(number):
+            return _special(number)
+        return f"{number:.{precision}{letter}}"
+
+    return clause
+
+
+# %b %o %x %X
+
+
+def _binary(state: Evaluation, value: Value, precision: int) -> str:
+    if type(value) in (int, Uint, bool):
+        return f"{int(value):b}"
+    raise _cannot("binary", "ints, uints and bools", value)
+
+
+def _octal(state: Evaluation, value: Value, precision: int) -> str:
+    if type(value) in (int, Uint):
+        return f"{int(value):o}"
+    raise _cannot("octal", "ints and uints", value)
+
+
+def _hexadecimal(state: Evaluation, value: Value, precision: int) -> str:
+    kind = type(value)
+    if kind is int or kind is Uint:
+        return f"{int(value):x}"
+    if kind is str or kind is bytes:
+        state.charge(len(value) // CHARACTERS_PER_UNIT)
+        octets: bytes = value.encode() if kind is str else value
+        return octets.hex()
+    raise _cannot("hexadecimal", "ints, uints, strings and bytes", value)
+
+
+def _upper_hexadecimal(state: Evaluation, value: Value, precision: int) -> str:
+    return _hexadecimal(state, value, precision).upper()
+
+
+_CLAUSES: dict[str, _Clause] = {
+    "s": _string,
+    "d": _decimal,
+    "f": _floating("fixed-point", "f"),
+    "e": _floating("scientific", "e"),
+    "b": _binary,
+    "o": _octal,
+    "x": _hexadecimal,
+    "X": _upper_hexadecimal,
+}
+$cel_ext_format$);
+
+    v_sources := v_sources || jsonb_build_object('ext_lists', $cel_ext_lists$"""Functions of lists, as cel-go's library ``lists``, version 3.
+
+``reverse`` is here for strings too (``strings``, version 3). ``first`` and ``last``
+are in ``ext_optional``; the macro ``sortBy`` is the interpreter's.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function, library
+from .operators import equal, no_overload
+from .temporal import Duration, Timestamp
+from .values import Uint, Value, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_COMPARABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string",
+               "bytes")  # fmt: skip
+_COMPARABLE_KINDS = frozenset({int, Uint, float, bool, Duration, Timestamp, str, bytes})
+
+
+def _slice(state: Evaluation, elements: Value, start: Value, end: Value) -> list[Value]:
+    if type(elements) is not list or type(start) is not int or type(end) is not int:
+        raise no_overload("slice", elements, start, end)
+    if not 0 <= start <= end <= len(elements):
+        raise EvaluationError(
+            f"cannot slice({start}, {end}): the list has {len(elements)} elements",
+            hint="0 <= start <= end <= size",
+        )
+    state.charge(end - start)
+    return elements[start:end]
+
+
+def _flatten(state: Evaluation, elements: Value, *depth: Value) -> list[Value]:
+    levels = depth[0] if depth else 1
+    if type(elements) is not list or type(levels) is not int:
+        raise no_overload("flatten", elements, *depth)
+    if levels < 0:
+        raise EvaluationError(f"flatten: the depth {levels} is negative")
+    flat: list[Value] = elements
+    # Each pass opens one level; the last finds nothing to open.
+    while levels > 0 and list in map(type, flat):
+        levels -= 1
+        state.charge(sum(len(e) + 1 if type(e) is list else 1 for e in flat))
+        parts, flat = flat, []
+        for part in parts:
+            if type(part) is list:
+                flat += part
+            else:
+                flat.append(part)
+    return flat
+
+
+def _range(state: Evaluation, size: Value) -> list[Value]:
+    if type(size) is not int:
+        raise no_overload("lists.range", size)
+    if size < 0:
+        raise EvaluationError(f"lists.range: the size {size} is negative")
+    state.charge(size)
+    return list(range(size))
+
+
+def _reverse(state: Evaluation, sequence: Value) -> Value:
+    if type(sequence) is list:
+        state.charge(len(sequence))
+        return sequence[::-1]
+    if type(sequence) is str:
+        state.charge(len(sequence) // CHARACTERS_PER_UNIT)
+        return sequence[::-1]
+    raise no_overload("reverse", sequence)
+
+
+# Sorting
+
+
+def _sort(state: Evaluation, elements: Value) -> list[Value]:
+    if type(elements) is not list:
+        raise no_overload("sort", elements)
+    return sorted_by(state, elements, elements)
+
+
+def sorted_by(
+    state: Evaluation, elements: list[Value], keys: list[Value]
+) -> list[Value]:
+    """The elements in the order of their keys; equal keys keep their order.
+
+    Keys are of one type that has an order; NaN comes before all numbers.
+    """
+    if not elements:
+        return elements
+    kind = type(keys[0])
+    if kind not in _COMPARABLE_KINDS:
+        raise EvaluationError(
+            f"list elements must be comparable: {type_of(keys[0])} has no order"
+        )
+    for key in keys:
+        if type(key) is not kind:
+            raise EvaluationError(
+                "list elements must have the same type to be sorted: "
+                f"{type_of(keys[0])} and {type_of(key)}"
+            )
+    state.charge(len(keys) * len(keys).bit_length())
+    if kind is str or kind is bytes:
+        state.charge(sum(map(len, keys)) // CHARACTERS_PER_UNIT)
+    order: Callable[[int], Any] = keys.__getitem__
+    if kind is float and any(map(isnan, keys)):
+
+        def order(index: int) -> Any:
+            key = keys[index]
+            return (False, 0.0) if isnan(key) else (True, key)
+
+    return [elements[index] for index in sorted(range(len(keys)), key=order)]
+
+
+# Elements by CEL's equality
+
+
+_HASHABLE = frozenset({int, Uint, float, str, bytes, type(None), Duration, Timestamp})
+
+
+def hashed(values: list[Value]) -> set[Value] | None:
+    """The values as a set in which membership is CEL's equality, or none.
+
+    There is none for values that Python hashes differently: lists and maps, which it
+    does not hash, bool, which it takes for 0 or 1, NaN, which it finds by identity.
+    """
+    for value in values:
+        if type(value) not in _HASHABLE or value != value:  # noqa: PLR0124 - NaN
+            return None
+    return set(values)
+
+
+def is_in(state: Evaluation, value: Value, values: list[Value]) -> bool:
+    """Whether some of the values is equal to the one."""
+    state.charge(len(values))
+    return any(map(equal, repeat(state), repeat(value), values))
+
+
+def _distinct(state: Evaluation, elements: Value) -> list[Value]:
+    """The elements without those that are equal to an earlier one."""
+    if type(elements) is not list:
+        raise no_overload("distinct", elements)
+    state.charge(len(elements))
+    if hashed(elements) is not None:
+        return list(dict.fromkeys(elements))
+    distinct: list[Value] = []
+    for element in elements:
+        if not is_in(state, element, distinct):
+            distinct.append(element)
+    return distinct
+
+
+LIBRARY = library(
+    (
+        Function("slice", ("list(A).(int, int) -> list(A)",), _slice),
+        Function(
+            "flatten",
+            ("list(list(A)).() -> list(A)", "list(dyn).(int) -> list(dyn)"),
+            _flatten,
+        ),
+        Function("lists.range", ("(int) -> list(int)",), _range),
+        Function("reverse", ("list(A).() -> list(A)", "string.() -> string"), _reverse),
+        Function(
+            "sort", tuple(f"list({t}).() -> list({t})" for t in _COMPARABLE), _sort
+        ),
+        Function("distinct", ("list(A).() -> list(A)",), _distinct),
+    )
+)
+$cel_ext_lists$);
+
+    v_sources := v_sources || jsonb_build_object('ext_math', $cel_ext_math$"""Functions of numbers, as cel-go's library ``math``, version 2.
+
+``math.greatest`` and ``math.least`` come here with one number, two numbers or a list;
+a macro makes a list of more arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from math import copysign, isfinite, isinf, isnan
+from typing import TYPE_CHECKING
+
+from .errors import EvaluationError
+from .library import Function, library
+from .numbers import INT_MAX, UINT_MAX
+from .operators import no_overload
+from .values import NUMERIC, Uint, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .evaluation import Evaluation
+    from .library import Implementation
+
+_NUMBERS = ("int", "uint", "double")
+
+
+# The greatest and the least
+
+
+def _extreme(name: str, is_better: Callable[[Value, Value], bool]) -> Function:
+    def implementation(state: Evaluation, *arguments: Value) -> Value:
+        numbers: list[Value] | tuple[Value, ...] = arguments
+        if len(arguments) == 1 and type(arguments[0]) is list:
+            (numbers,) = arguments
+            if not numbers:
+                raise EvaluationError(f"{name}: the list is empty")
+            state.charge(len(numbers))
+        for number in numbers:
+            if type(number) not in NUMERIC:
+                raise no_overload(name, number)
+        best = numbers[0]
+        if len(numbers) > 1 and any(number != number for number in numbers):  # noqa: PLR0124
+            raise EvaluationError(f"{name}: NaN has no order")
+        # Of equal numbers of two types, the first is kept.
+        for number in numbers:
+            if is_better(number, best):
+                best = number
+        return best
+
+    signatures = (
+        *(f"({kind}) -> {kind}" for kind in _NUMBERS),
+        *(f"({kind}, {kind}) -> {kind}" for kind in _NUMBERS),
+        *(f"({a}, {b}) -> dyn" for a in _NUMBERS for b in _NUMBERS if a != b),
+        *(f"(list({kind})) -> {kind}" for kind in _NUMBERS),
+    )
+    return Function(name, signatures, implementation)
+
+
+# Rounding and the parts of a number
+
+
+def _ceil(value: float) -> float:
+    return copysign(math.ceil(value), value) if isfinite(value) else value
+
+
+def _floor(value: float) -> float:
+    return copysign(math.floor(value), value) if isfinite(value) else value
+
+
+def _trunc(value: float) -> float:
+    return copysign(math.trunc(value), value) if isfinite(value) else value
+
+
+def _round(value: float) -> float:
+    """To the nearest whole number, halves away from zero."""
+    if not isfinite(value):
+        return value
+    whole = _trunc(value)
+    # Exact, where adding one half is not: 0.49999999999999994 is less.
+    return whole + copysign(1.0, value) if abs(value - whole) >= 0.5 else whole
+
+
+def _of_double(name: str, result: str, compute: Callable[[float], Value]) -> Function:
+    def implementation(state: Evaluation, value: Value) -> Value:
+        if type(value) is float:
+            return compute(value)
+        raise no_overload(name, value)
+
+    return Function(name, (f"(double) -> {result}",), implementation)
+
+
+def _abs(state: Evaluation, value: Value) -> Value:
+    kind = type(value)
+    if kind is Uint:
+        return value
+    if kind is int:
+        if -value > INT_MAX:
+            raise EvaluationError("integer overflow: math.abs of the least int")
+        return abs(value)
+    if kind is float:
+        return abs(value)
+    raise no_overload("math.abs", value)
+
+
+def _sign(state: Evaluation, value: Value) -> Value:
+    kind = type(value)
+    if kind is Uint:
+        return Uint(value > 0)
+    if kind is int:
+        return (value > 0) - (value < 0)
+    if kind is float:
+        return value if isnan(value) else float((value > 0) - (value < 0))
+    raise no_overload("math.sign", value)
+
+
+def _sqrt(state: Evaluation, value: Value) -> float:
+    if type(value) not in NUMERIC:
+        raise no_overload("math.sqrt", value)
+    return math.nan if value < 0 else math.sqrt(value)
+
+
+# Bits: 64 of them, in two's complement
+
+
+def _signed(bits: int) -> int:
+    bits &= UINT_MAX
+    return bits - (1 << 64) if bits > INT_MAX else bits
+
+
+def _on_bits(name: str, compute: Callable[[int, int], int]) -> Function:
+    def implementation(state: Evaluation, left: Value, right: Value) -> Value:
+        if type(left) is type(right):
+            if type(left) is int:
+                return compute(left, right)
+            if type(left) is Uint:
+                return Uint(compute(int(left), int(right)))
+        raise no_overload(name, left, right)
+
+    signatures = ("(int, int) -> int", "(uint, uint) -> uint")
+    return Function(name, signatures, implementation)
+
+
+def _bit_not(state: Evaluation, value: Value) -> Value:
+    if type(value) is int:
+        return ~value
+    if type(value) is Uint:
+        return Uint(UINT_MAX - value)
+    raise no_overload("math.bitNot", value)
+
+
+def _shift(name: str, compute: Callable[[int, int], int]) -> Function:
+    def implementation(state: Evaluation, value: Value, bits: Value) -> Value:
+        if type(value) not in (int, Uint) or type(bits) is not int:
+            raise no_overload(name, value, bits)
+        if bits < 0:
+            raise EvaluationError(f"{name}: negative offset: {bits}")
+        shifted = 0 if bits >= 64 else compute(int(value) & UINT_MAX, bits)
+        return Uint(shifted & UINT_MAX) if type(value) is Uint else _signed(shifted)
+
+    signatures = ("(int, int) -> int", "(uint, int) -> uint")
+    return Function(name, signatures, implementation)
+
+
+def _on_numbers(name: str, result: str, implementation: Implementation) -> Function:
+    """A function of one number; the result has its type where none is given."""
+    signatures = tuple(f"({kind}) -> {result or kind}" for kind in _NUMBERS)
+    return Function(name, signatures, implementation)
+
+
+LIBRARY = library(
+    (
+        _extreme("math.greatest", lambda number, best: number > best),
+        _extreme("math.least", lambda number, best: number < best),
+        _of_double("math.ceil", "double", _ceil),
+        _of_double("math.floor", "double", _floor),
+        _of_double("math.round", "double", _round),
+        _of_double("math.trunc", "double", _trunc),
+        _of_double("math.isInf", "bool", isinf),
+        _of_double("math.isNaN", "bool", isnan),
+        _of_double("math.isFinite", "bool", isfinite),
+        _on_numbers("math.abs", "", _abs),
+        _on_numbers("math.sign", "", _sign),
+        _on_numbers("math.sqrt", "double", _sqrt),
+        _on_bits("math.bitAnd", lambda left, right: left & right),
+        _on_bits("math.bitOr", lambda left, right: left | right),
+        _on_bits("math.bitXor", lambda left, right: left ^ right),
+        Function("math.bitNot", ("(int) -> int", "(uint) -> uint"), _bit_not),
+        _shift("math.bitShiftLeft", lambda value, bits: value << bits),
+        # Zeros come in from the left, for a negative int too.
+        _shift("math.bitShiftRight", lambda value, bits: value >> bits),
+    )
+)
+$cel_ext_math$);
+
+    v_sources := v_sources || jsonb_build_object('ext_network', $cel_ext_network$"""IP addresses and ranges of them, as cel-go's library ``network``.
+
+Addresses are parsed as Go's ``net/netip`` does: no leading zeros, no zones. An IPv4
+address mapped into IPv6 is refused in its dotted form; written in hexadecimal,
+``::ffff:c0a8:1``, it is that IPv4 address (cel-spec's conformance suite asks for both).
+The text of a value is the canonical one of RFC 5952.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from . import types
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function, library
+from .operators import no_overload, shown
+from .values import Opaque, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ipaddress import IPv4Address, IPv6Address
+
+    from .types import Type
+
+# No address and no range is longer; the parser need not look at longer texts.
+_MAX_LENGTH: Final = 64
+_NO_ADDRESS = "parse error during conversion from string"
+_BITS = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
+
+
+class Ip(Opaque):
+    """An IPv4 or IPv6 address."""
+
+    __slots__ = ("address",)
+    cel_type: ClassVar[Type] = types.IP
+
+    def __init__(self, address: IPv4Address | IPv6Address) -> None:
+        self.address = address
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Ip and self.address == other.address
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def __repr__(self) -> str:
+        return f"ip({str(self)!r})"
+
+
+class Cidr(Opaque):
+    """An address and the length of its network's prefix.
+
+    The address keeps the bits behind the prefix: 10.0.0.1/8 is not 10.0.0.0/8.
+    """
+
+    __slots__ = ("address", "length")
+    cel_type: ClassVar[Type] = types.CIDR
+
+    def __init__(self, address: IPv4Address | IPv6Address, length: int) -> None:
+        self.address = address
+        self.length = length
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is Cidr
+            and self.address == other.address
+            and self.length == other.length
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.address, self.length))
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.length}"
+
+    def __repr__(self) -> str:
+        return f"cidr({str(self)!r})"
+
+    def network(self) -> int:
+        """The bits of the prefix."""
+        return int(self.address) >> self.address.max_prefixlen - self.length
+
+    def contains(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether an address is of the same family and begins with the prefix."""
+        return (
+            address.version == self.address.version
+            and int(address) >> address.max_prefixlen - self.length == self.network()
+        )
+
+
+# Parsing
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | str:
+    """The address, or what is wrong with the text."""
+    from ipaddress import IPv6Address, ip_address
+
+    if "%" in text:
+        return "a zone is not allowed"
+    if len(text) > _MAX_LENGTH or not text.isascii():
+        return _NO_ADDRESS
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return _NO_ADDRESS
+    if isinstance(address, IPv6Address):
+        mapped: IPv4Address | None = address.ipv4_mapped
+        if mapped is not None:
+            return mapped if "." not in text else "IPv4-mapped IPv6 is not allowed"
+    return address
+
+
+def _range(text: str) -> Cidr | str:
+    """The range, or what is wrong with the text."""
+    before, slash, bits = text.rpartition("/")
+    if not slash:
+        return f"{_NO_ADDRESS}: no '/'"
+    address = _address(before)
+    if isinstance(address, str):
+        return address
+    if ":" in before and address.version == 4:
+        # The length would count bits of IPv6.
+        return "IPv4-mapped IPv6 is not allowed"
+    if _BITS.fullmatch(bits) is None or int(bits) > address.max_prefixlen:
+        return (
+            f"{_NO_ADDRESS}: the prefix length is a number from 0 to "
+            f"{address.max_prefixlen}"
+        )
+    return Cidr(address, int(bits))
+
+
+def _ip(state: Evaluation, value: Value) -> Ip:
+    """``ip('1.2.3.4')``, or the address of a range."""
+    if type(value) is Cidr:
+        return Ip(value.address)
+    if type(value) is not str:
+        raise no_overload("ip", value)
+    state.charge(len(value) // CHARACTERS_PER_UNIT)
+    address = _address(value)
+    if isinstance(address, str):
+        raise EvaluationError(f"IP address {shown(value)}: {address}")
+    return Ip(address)
+
+
+def _cidr(state: Evaluation, value: Value) -> Cidr:
+    if type(value) is not str:
+        raise no_overload("cidr", value)
+    state.charge(len(value) // CHARACTERS_PER_UNIT)
+    parsed = _range(value)
+    if isinstance(parsed, str):
+        raise EvaluationError(f"CIDR {shown(value)}: {parsed}")
+    return parsed
+
+
+def _is_ip(state: Evaluation, value: Value) -> bool:
+    if type(value) is not str:
+        raise no_overload("isIP", value)
+    return not isinstance(_address(value), str)
+
+
+def _is_cidr(state: Evaluation, value: Value) -> bool:
+    if type(value) is not str:
+        raise no_overload("isCIDR", value)
+    return not isinstance(_range(value), str)
+
+
+def _is_canonical(state: Evaluation, value: Value) -> bool:
+    if type(value) is not str:
+        raise no_overload("ip.isCanonical", value)
+    return str(_ip(state, value)) == value
+
+
+# Questions about an address, as Go's netip.Addr answers them
+
+
+def _of_ip(
+    name: str, result: str, answer: Callable[[IPv4Address | IPv6Address], Value]
+) -> Function:
+    def implementation(state: Evaluation, value: Value) -> Value:
+        if type(value) is Ip:
+            return answer(value.address)
+        raise no_overload(name, value)
+
+    return Function(name, (f"net.IP.() -> {result}",), implementation)
+
+
+def _is_link_local_multicast(address: IPv4Address | IPv6Address) -> bool:
+    """224.0.0.0/24, or ff02::/16 whatever the flags of ff02 are."""
+    if address.version == 4:
+        return address.packed[:3] == b"\xe0\x00\x00"
+    return address.packed[0] == 0xFF and address.packed[1] & 0x0F == 0x02
+
+
+def _is_link_local_unicast(address: IPv4Address | IPv6Address) -> bool:
+    """169.254.0.0/16, or fe80::/10."""
+    if address.version == 4:
+        return address.packed[:2] == b"\xa9\xfe"
+    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
+
+
+def _is_global_unicast(address: IPv4Address | IPv6Address) -> bool:
+    """Every other unicast address, private ones too, but the broadcast address."""
+    return not (
+        address.is_unspecified
+        or address.is_loopback
+        or address.is_multicast
+        or _is_link_local_unicast(address)
+        or address.packed == b"\xff\xff\xff\xff"
+    )
+
+
+# Questions about a range
+
+
+def _contains_ip(state: Evaluation, outer: Value, inner: Value) -> bool:
+    if type(outer) is Cidr:
+        if type(inner) is str:
+            inner = _ip(state, inner)
+        if type(inner) is Ip:
+            return outer.contains(inner.address)
+    raise no_overload("containsIP", outer, inner)
+
+
+def _contains_cidr(state: Evaluation, outer: Value, inner: Value) -> bool:
+    if type(outer) is Cidr:
+        if type(inner) is str:
+            inner = _cidr(state, inner)
+        if type(inner) is Cidr:
+            return outer.length <= inner.length and outer.contains(inner.address)
+    raise no_overload("containsCIDR", outer, inner)
+
+
+def _masked(state: Evaluation, value: Value) -> Cidr:
+    """The range with the bits behind the prefix cleared."""
+    if type(value) is not Cidr:
+        raise no_overload("masked", value)
+    free = value.address.max_prefixlen - value.length
+    return Cidr(type(value.address)(value.network() << free), value.length)
+
+
+def _prefix_length(state: Evaluation, value: Value) -> int:
+    if type(value) is Cidr:
+        return value.length
+    raise no_overload("prefixLength", value)
+
+
+LIBRARY = library(
+    (
+        Function("ip", ("(string) -> net.IP", "net.CIDR.() -> net.IP"), _ip),
+        Function("cidr", ("(string) -> net.CIDR",), _cidr),
+        Function("isIP", ("(string) -> bool",), _is_ip),
+        Function("isCIDR", ("(string) -> bool",), _is_cidr),
+        Function("ip.isCanonical", ("(string) -> bool",), _is_canonical),
+        _of_ip("family", "int", lambda address: address.version),
+        _of_ip("isUnspecified", "bool", lambda address: address.is_unspecified),
+        _of_ip("isLoopback", "bool", lambda address: address.is_loopback),
+        _of_ip("isGlobalUnicast", "bool", _is_global_unicast),
+        _of_ip("isLinkLocalMulticast", "bool", _is_link_local_multicast),
+        _of_ip("isLinkLocalUnicast", "bool", _is_link_local_unicast),
+        Function(
+            "containsIP",
+            ("net.CIDR.(net.IP) -> bool", "net.CIDR.(string) -> bool"),
+            _contains_ip,
+        ),
+        Function(
+            "containsCIDR",
+            ("net.CIDR.(net.CIDR) -> bool", "net.CIDR.(string) -> bool"),
+            _contains_cidr,
+        ),
+        Function("masked", ("net.CIDR.() -> net.CIDR",), _masked),
+        Function("prefixLength", ("net.CIDR.() -> int",), _prefix_length),
+    )
+)
+$cel_ext_network$);
+
+    v_sources := v_sources || jsonb_build_object('ext_optional', $cel_ext_optional$"""Functions of optional values, as cel-go's library ``optional``, version 2.
+
+The syntax, ``a.?b``, ``a[?k]``, ``[?x]`` and ``{?k: v}``, and the macros ``optMap``
+and ``optFlatMap`` are the checker's and the interpreter's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import EvaluationError
+from .library import Function, library
+from .operators import index_optionally, no_overload
+from .temporal import Duration, Timestamp
+from .values import ABSENT, Optional, Value, type_of
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+    from .interpreter import Closure
+
+
+def _of(state: Evaluation, value: Value) -> Optional:
+    return Optional(value)
+
+
+def _none(state: Evaluation) -> Optional:
+    return ABSENT
+
+
+_ZERO_TIMES = (Timestamp(0), Duration(0))
+
+
+def _of_non_zero_value(state: Evaluation, value: Value) -> Optional:
+    """Absent for null, false, zero and what is empty; the zero time is 1970's."""
+    if isinstance(value, Timestamp | Duration):
+        return ABSENT if value in _ZERO_TIMES else Optional(value)
+    zero = value is None or (
+        isinstance(value, bool | int | float | str | bytes | list | dict) and not value
+    )
+    return ABSENT if zero else Optional(value)
+
+
+def _has_value(state: Evaluation, optional: Value) -> bool:
+    if type(optional) is Optional:
+        return optional.present
+    raise no_overload("hasValue", optional)
+
+
+def _value(state: Evaluation, optional: Value) -> Value:
+    if type(optional) is not Optional:
+        raise no_overload("value", optional)
+    if optional.present:
+        return optional.value
+    raise EvaluationError(
+        "optional.none() has no value", hint="use orValue(default), or test hasValue()"
+    )
+
+
+def _or(state: Evaluation, optional: Value, alternative: Value) -> Optional:
+    if type(optional) is Optional and type(alternative) is Optional:
+        return optional if optional.present else alternative
+    raise no_overload("or", optional, alternative)
+
+
+def _or_deferred(state: Evaluation, optional: Closure, alternative: Closure) -> Value:
+    value = optional(state)
+    if type(value) is Optional and value.present:
+        return value
+    return _or(state, value, alternative(state))
+
+
+def _or_value(state: Evaluation, optional: Value, alternative: Value) -> Value:
+    if type(optional) is Optional:
+        return optional.value if optional.present else alternative
+    raise no_overload("orValue", optional, alternative)
+
+
+def _or_value_deferred(
+    state: Evaluation, optional: Closure, alternative: Closure
+) -> Value:
+    value = optional(state)
+    if type(value) is Optional and value.present:
+        return value.value
+    return _or_value(state, value, alternative(state))
+
+
+def _unwrap(state: Evaluation, optionals: Value) -> list[Value]:
+    """The values of those that have one."""
+    if type(optionals) is not list:
+        raise no_overload("optional.unwrap", optionals)
+    state.charge(len(optionals))
+    for optional in optionals:
+        if type(optional) is not Optional:
+            raise EvaluationError(
+                f"optional.unwrap needs optional elements, not {type_of(optional)}"
+            )
+    return [optional.value for optional in optionals if optional.present]
+
+
+def _first(state: Evaluation, elements: Value) -> Optional:
+    if type(elements) is list:
+        return Optional(elements[0]) if elements else ABSENT
+    raise no_overload("first", elements)
+
+
+def _last(state: Evaluation, elements: Value) -> Optional:
+    if type(elements) is list:
+        return Optional(elements[-1]) if elements else ABSENT
+    raise no_overload("last", elements)
+
+
+LIBRARY = library(
+    (
+        Function("optional.of", ("(A) -> optional_type(A)",), _of),
+        Function(
+            "optional.ofNonZeroValue",
+            ("(A) -> optional_type(A)",),
+            _of_non_zero_value,
+        ),
+        Function("optional.none", ("() -> optional_type(A)",), _none),
+        Function("hasValue", ("optional_type(A).() -> bool",), _has_value),
+        Function("value", ("optional_type(A).() -> A",), _value),
+        Function(
+            "or",
+            ("optional_type(A).(optional_type(A)) -> optional_type(A)",),
+            _or,
+            deferred=_or_deferred,
+        ),
+        Function(
+            "orValue",
+            ("optional_type(A).(A) -> A",),
+            _or_value,
+            deferred=_or_value_deferred,
+        ),
+        Function("optional.unwrap", ("(list(optional_type(A))) -> list(A)",), _unwrap),
+        Function("unwrapOpt", ("list(optional_type(A)).() -> list(A)",), _unwrap),
+        Function("first", ("list(A).() -> optional_type(A)",), _first),
+        Function("last", ("list(A).() -> optional_type(A)",), _last),
+        Function(
+            "_[?_]",
+            (
+                "(list(A), int) -> optional_type(A)",
+                "(optional_type(list(A)), int) -> optional_type(A)",
+                "(map(A, B), A) -> optional_type(B)",
+                "(optional_type(map(A, B)), A) -> optional_type(B)",
+            ),
+            index_optionally,
+        ),
+    )
+)
+$cel_ext_optional$);
+
+    v_sources := v_sources || jsonb_build_object('ext_regex', $cel_ext_regex$"""Regular expressions that extract and replace, as cel-go's library ``regex``.
+
+The patterns are RE2's, see module ``regex``; here they may capture one group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import regex
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function, library
+from .operators import no_overload, shown
+from .values import ABSENT, Optional, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Characters behind a match that cost a unit, for the search of the next match.
+_SEARCHED_PER_UNIT = 100
+
+
+def _pattern(state: Evaluation, text: str, pattern: str) -> Any:
+    """The compiled pattern, once a search in the text is charged for."""
+    state.charge(regex.search_cost(text, pattern))
+    return regex.compile_pattern(pattern, capture=True)
+
+
+def _of_one_group(compiled: Any, pattern: str) -> Any:
+    if compiled.groups > 1:
+        raise EvaluationError(
+            f"regular expression {shown(pattern)} has more than one capturing group",
+            hint="write the others as (?:...)",
+        )
+    return compiled
+
+
+def _matches(state: Evaluation, compiled: Any, text: str) -> Iterator[Any]:
+    """All matches from left to right that do not overlap.
+
+    As in Go, an empty match right behind another match is none. Each search may look
+    at all the rest of the text before it knows.
+    """
+    end, size = -1, len(text)
+    for match in compiled.finditer(text):
+        start, stop = match.span()
+        state.charge(1 + (size - stop) // _SEARCHED_PER_UNIT)
+        if start == stop == end:
+            continue
+        end = stop
+        yield match
+
+
+def _extract(state: Evaluation, text: Value, pattern: Value) -> Optional:
+    """The first match, or its group, as an optional; absent also when it is empty."""
+    if type(text) is not str or type(pattern) is not str:
+        raise no_overload("regex.extract", text, pattern)
+    compiled = _of_one_group(_pattern(state, text, pattern), pattern)
+    match = compiled.search(text)
+    if match is None:
+        return ABSENT
+    if not compiled.groups:
+        return Optional(match.group())
+    group = match.group(1)
+    return Optional(group) if group else ABSENT
+
+
+def _extract_all(state: Evaluation, text: Value, pattern: Value) -> list[Value]:
+    """All matches, or their groups that are not empty."""
+    if type(text) is not str or type(pattern) is not str:
+        raise no_overload("regex.extractAll", text, pattern)
+    compiled = _of_one_group(_pattern(state, text, pattern), pattern)
+    matches = _matches(state, compiled, text)
+    if not compiled.groups:
+        return [match.group() for match in matches]
+    return [group for match in matches if (group := match.group(1))]
+
+
+def _replace(
+    state: Evaluation, text: Value, pattern: Value, replacement: Value, *limits: Value
+) -> str:
+    r"""All matches replaced, or the first few; fewer than 0 means all.
+
+    In the replacement ``\1`` is the first group, ``\0`` the match, ``\\`` a
+    backslash.
+    """
+    limit = limits[0] if limits else -1
+    if not (
+        isinstance(text, str)
+        and isinstance(pattern, str)
+        and isinstance(replacement, str)
+        and type(limit) is int
+    ):
+        raise no_overload("regex.replace", text, pattern, replacement, *limits)
+    if limit == 0:
+        return text
+    compiled = _pattern(state, text, pattern)
+    template: list[str | int] | None = None
+    pieces: list[str] = []
+    position = 0
+    for match in _matches(state, compiled, text):
+        if template is None:
+            template = _template(replacement, compiled.groups)
+        start, end = match.span()
+        pieces.append(text[position:start])
+        for part in template:
+            piece = part if isinstance(part, str) else match.group(part) or ""
+            state.charge(1 + len(piece) // CHARACTERS_PER_UNIT)
+            pieces.append(piece)
+        position = end
+        limit -= 1
+        if limit == 0:
+            break
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def _template(replacement: str, groups: int) -> list[str | int]:
+    """The texts and the numbers of groups that a replacement consists of."""
+    parts: list[str | int] = []
+    first, *rest = replacement.split("\\")
+    parts.append(first)
+    pending = iter(rest)
+    for escaped in pending:
+        if escaped == "":
+            # Two backslashes, or one at the end.
+            following = next(pending, None)
+            if following is None:
+                raise _invalid(replacement, "it ends with a single backslash")
+            parts.append("\\" + following)
+            continue
+        if escaped[0] not in "0123456789":
+            raise _invalid(
+                replacement, "a backslash stands before a digit or a backslash only"
+            )
+        number = int(escaped[0])
+        if number > groups:
+            raise _invalid(
+                replacement,
+                f"it names group {number}, and the regular expression has {groups}",
+            )
+        parts += [number, escaped[1:]]
+    return [part for part in parts if part != ""]
+
+
+def _invalid(replacement: str, reason: str) -> EvaluationError:
+    return EvaluationError(
+        f"invalid replacement {shown(replacement)}: {reason}",
+        hint=r"groups are \1 to \9, the match is \0, a backslash is \\; in a raw "
+        r"string: r'\1'",
+    )
+
+
+def _validate(arguments: Sequence[Value | None]) -> None:
+    regex.validate(arguments[:2])
+
+
+LIBRARY = library(
+    (
+        Function(
+            "regex.extract",
+            ("(string, string) -> optional_type(string)",),
+            _extract,
+            _validate,
+        ),
+        Function(
+            "regex.extractAll",
+            ("(string, string) -> list(string)",),
+            _extract_all,
+            _validate,
+        ),
+        Function(
+            "regex.replace",
+            (
+                "(string, string, string) -> string",
+                "(string, string, string, int) -> string",
+            ),
+            _replace,
+            _validate,
+        ),
+    )
+)
+$cel_ext_regex$);
+
+    v_sources := v_sources || jsonb_build_object('ext_sets', $cel_ext_sets$"""Lists taken as sets, as cel-go's library ``sets``.
+
+Elements are compared by CEL's ``==``. Where Python's hashing agrees with it, sets of
+strings and numbers that is, the work is linear; for others, each element of one list
+is compared with each of the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .ext_lists import hashed, is_in
+from .library import Function, library
+from .operators import no_overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .evaluation import Evaluation
+    from .values import Value
+
+
+def _contains(state: Evaluation, values: list[Value], parts: list[Value]) -> bool:
+    """Whether each of the parts is among the values."""
+    state.charge(len(values) + len(parts))
+    left, right = hashed(values), hashed(parts)
+    if left is not None and right is not None:
+        return right <= left
+    return all(is_in(state, part, values) for part in parts)
+
+
+def _equivalent(state: Evaluation, left: list[Value], right: list[Value]) -> bool:
+    return _contains(state, left, right) and _contains(state, right, left)
+
+
+def _intersects(state: Evaluation, left: list[Value], right: list[Value]) -> bool:
+    state.charge(len(left) + len(right))
+    first, second = hashed(left), hashed(right)
+    if first is not None and second is not None:
+        return not first.isdisjoint(second)
+    return any(is_in(state, value, right) for value in left)
+
+
+def _function(
+    name: str, compare: Callable[[Evaluation, list[Value], list[Value]], bool]
+) -> Function:
+    def implementation(state: Evaluation, left: Value, right: Value) -> bool:
+        if type(left) is list and type(right) is list:
+            return compare(state, left, right)
+        raise no_overload(name, left, right)
+
+    return Function(name, ("(list(A), list(A)) -> bool",), implementation)
+
+
+LIBRARY = library(
+    (
+        _function("sets.contains", _contains),
+        _function("sets.equivalent", _equivalent),
+        _function("sets.intersects", _intersects),
+    )
+)
+$cel_ext_sets$);
+
+    v_sources := v_sources || jsonb_build_object('ext_strings', $cel_ext_strings$"""Functions of strings, as cel-go's library ``strings``, version 4.
+
+Positions count code points from 0. ``format`` is in ``ext_format``; ``reverse``, which
+lists have too, is in ``ext_lists``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import ext_format
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function, library
+from .operators import no_overload
+from .values import Value, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Unicode's white space. Python's own strip() takes U+001C to U+001F too.
+_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
+    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_UPPER = {lower: lower - 32 for lower in range(ord("a"), ord("z") + 1)}
+_QUOTED = str.maketrans(
+    {
+        "\a": r"\a",
+        "\b": r"\b",
+        "\f": r"\f",
+        "\n": r"\n",
+        "\r": r"\r",
+        "\t": r"\t",
+        "\v": r"\v",
+        "\\": r"\\",
+        '"': r"\"",
+    }
+)
+
+
+def _charge(state: Evaluation, characters: int) -> None:
+    state.charge(characters // CHARACTERS_PER_UNIT)
+
+
+def _out_of_range(position: int) -> EvaluationError:
+    return EvaluationError(f"index out of range: {position}")
+
+
+# Parts
+
+
+def _char_at(state: Evaluation, text: Value, position: Value) -> str:
+    """The character at a position; the empty string at the end."""
+    if type(text) is not str or type(position) is not int:
+        raise no_overload("charAt", text, position)
+    if not 0 <= position <= len(text):
+        raise _out_of_range(position)
+    return text[position : position + 1]
+
+
+def _substring(state: Evaluation, text: Value, start: Value, *ends: Value) -> str:
+    if type(text) is not str or type(start) is not int:
+        raise no_overload("substring", text, start, *ends)
+    end = ends[0] if ends else len(text)
+    if type(end) is not int:
+        raise no_overload("substring", text, start, *ends)
+    if ends and start > end:
+        raise EvaluationError(f"invalid substring range. start: {start}, end: {end}")
+    for position in (start, end):
+        if not 0 <= position <= len(text):
+            raise _out_of_range(position)
+    _charge(state, end - start)
+    return text[start:end]
+
+
+def _index_of(state: Evaluation, text: Value, part: Value, *offsets: Value) -> int:
+    """The first position of a part, from an offset on, or -1."""
+    if type(text) is not str or type(part) is not str:
+        raise no_overload("indexOf", text, part, *offsets)
+    if not offsets:
+        _charge(state, len(text))
+        return text.find(part)
+    (offset,) = offsets
+    if type(offset) is not int:
+        raise no_overload("indexOf", text, part, *offsets)
+    # The end of the text is a place for the empty part only.
+    if not 0 <= offset < len(text) + (not part):
+        raise _out_of_range(offset)
+    _charge(state, len(text) - offset)
+    return text.find(part, offset)
+
+
+def _last_index_of(state: Evaluation, text: Value, part: Value, *offsets: Value) -> int:
+    """The last position of a part, up to an offset, or -1."""
+    if type(text) is not str or type(part) is not str:
+        raise no_overload("lastIndexOf", text, part, *offsets)
+    _charge(state, len(text))
+    if not offsets:
+        return text.rfind(part)
+    (offset,) = offsets
+    if type(offset) is not int:
+        raise no_overload("lastIndexOf", text, part, *offsets)
+    if not 0 <= offset < len(text) + (not part):
+        raise _out_of_range(offset)
+    return text.rfind(part, 0, offset + len(part))
+
+
+# Changes
+
+
+def _mapped(name: str, change: Callable[[str], str]) -> Function:
+    """A method that changes a string to one of about its length."""
+
+    def implementation(state: Evaluation, text: Value) -> str:
+        if type(text) is not str:
+            raise no_overload(name, text)
+        _charge(state, len(text))
+        return change(text)
+
+    form = "(string) -> string" if "." in name else "string.() -> string"
+    return Function(name, (form,), implementation)
+
+
+def _lower_ascii(text: str) -> str:
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
+def _upper_ascii(text: str) -> str:
+    return text.upper() if text.isascii() else text.translate(_UPPER)
+
+
+def _quote(text: str) -> str:
+    """A string literal of CEL that gives this text."""
+    return f'"{text.translate(_QUOTED)}"'
+
+
+def _replace(
+    state: Evaluation, text: Value, old: Value, new: Value, *limits: Value
+) -> str:
+    """All occurrences replaced, or the first few; fewer than 0 means all."""
+    limit = limits[0] if limits else -1
+    if not (type(text) is type(old) is type(new) is str and type(limit) is int):
+        raise no_overload("replace", text, old, new, *limits)
+    _charge(state, len(text))
+    count = text.count(old)
+    if limit >= 0:
+        count = min(count, limit)
+    _charge(state, max(0, count * (len(new) - len(old))))
+    return text.replace(old, new, count)
+
+
+def _split(
+    state: Evaluation, text: Value, separator: Value, *limits: Value
+) -> list[Value]:
+    """The parts between separators, or so many at most; none means all.
+
+    The empty separator splits into characters.
+    """
+    limit = limits[0] if limits else -1
+    if type(text) is not str or type(separator) is not str or type(limit) is not int:
+        raise no_overload("split", text, separator, *limits)
+    if limit == 0:
+        return []
+    _charge(state, len(text))
+    if separator:
+        cuts = text.count(separator)
+        if limit > 0:
+            cuts = min(cuts, limit - 1)
+        state.charge(cuts + 1)
+        return list(text.split(separator, cuts))
+    cuts = len(text) if limit < 0 else min(len(text), limit)
+    state.charge(cuts)
+    if cuts == len(text):
+        return list(text)
+    return [*text[: cuts - 1], text[cuts - 1 :]]
+
+
+def _join(state: Evaluation, parts: Value, *separators: Value) -> str:
+    separator = separators[0] if separators else ""
+    if type(parts) is not list or type(separator) is not str:
+        raise no_overload("join", parts, *separators)
+    state.charge(len(parts))
+    for part in parts:
+        if type(part) is not str:
+            raise EvaluationError(
+                f"no such overload: join needs strings, not {type_of(part)}"
+            )
+    _charge(state, sum(map(len, parts)) + len(parts) * len(separator))
+    return separator.join(parts)
+
+
+LIBRARY = library(
+    (
+        Function("charAt", ("string.(int) -> string",), _char_at),
+        Function(
+            "substring",
+            ("string.(int) -> string", "string.(int, int) -> string"),
+            _substring,
+        ),
+        Function(
+            "indexOf",
+            ("string.(string) -> int", "string.(string, int) -> int"),
+            _index_of,
+        ),
+        Function(
+            "lastIndexOf",
+            ("string.(string) -> int", "string.(string, int) -> int"),
+            _last_index_of,
+        ),
+        _mapped("lowerAscii", _lower_ascii),
+        _mapped("upperAscii", _upper_ascii),
+        _mapped("trim", lambda text: text.strip(_SPACE)),
+        _mapped("strings.quote", _quote),
+        Function(
+            "replace",
+            (
+                "string.(string, string) -> string",
+                "string.(string, string, int) -> string",
+            ),
+            _replace,
+        ),
+        Function(
+            "split",
+            (
+                "string.(string) -> list(string)",
+                "string.(string, int) -> list(string)",
+            ),
+            _split,
+        ),
+        Function(
+            "join",
+            (
+                "list(string).() -> string",
+                "list(string).(string) -> string",
+            ),
+            _join,
+        ),
+        Function(
+            "format",
+            ("string.(list(dyn)) -> string",),
+            ext_format.formatted,
+            ext_format.validate,
+        ),
+    )
+)
+$cel_ext_strings$);
+
+    v_sources := v_sources || jsonb_build_object('extensions', $cel_extensions$"""The names of the extension libraries' functions, and where each is.
+
+The libraries are those of cel-go's package ``ext``, and its optional values. A
+library is imported when an expression first uses one of its functions, so that the
+others cost a session nothing; a test holds this table to what the modules define.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MODULES = {
+    "ext_encoders": "base64.decode base64.encode",
+    "ext_lists": "distinct flatten lists.range reverse slice sort",
+    "ext_math": (
+        "math.abs math.bitAnd math.bitNot math.bitOr math.bitShiftLeft "
+        "math.bitShiftRight math.bitXor math.ceil math.floor math.greatest "
+        "math.isFinite math.isInf math.isNaN math.least math.round math.sign "
+        "math.sqrt math.trunc"
+    ),
+    "ext_network": (
+        "cidr containsCIDR containsIP family ip ip.isCanonical isCIDR isGlobalUnicast "
+        "isIP isLinkLocalMulticast isLinkLocalUnicast isLoopback isUnspecified masked "
+        "prefixLength"
+    ),
+    "ext_optional": (
+        "_[?_] first hasValue last optional.none optional.of optional.ofNonZeroValue "
+        "optional.unwrap or orValue unwrapOpt value"
+    ),
+    "ext_regex": "regex.extract regex.extractAll regex.replace",
+    "ext_sets": "sets.contains sets.equivalent sets.intersects",
+    "ext_strings": (
+        "charAt format indexOf join lastIndexOf lowerAscii replace split "
+        "strings.quote substring trim upperAscii"
+    ),
+}
+
+EXTENSIONS: Final = {
+    name: module for module, names in _MODULES.items() for name in names.split()
+}
+"""The module of each function."""
+$cel_extensions$);
+
+    v_sources := v_sources || jsonb_build_object('facts', $cel_facts$"""Facts and results: between JSON, Python mappings and CEL values.
+
+Facts are a JSON object as PostgreSQL's ``jsonb`` holds it. A number without fraction
+and exponent is an ``int``, any other a ``double``. This module makes that so on every
+way in, and alike: from the text of a ``jsonb`` (:func:`parse_facts`), from a mapping in
+memory (:func:`facts_from_mapping`), and from a mapping that travels through the
+database (:func:`facts_to_json`). It also writes results (:func:`value_to_json`).
+
+Conversions that a schema declares, such as text to timestamps, are the evaluator's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite, isinf, isnan
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import EvaluationError, InvalidFacts
+from .numbers import INT_MAX, INT_MIN
+from .temporal import (
+    MAX_DURATION_NANOS,
+    MIN_DURATION_NANOS,
+    Duration,
+    Timestamp,
+    format_duration,
+    format_timestamp,
+)
+from .types import Type
+from .values import BoolKey, Opaque, Optional, Uint, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Facts = dict[str, Any]
+"""Decoded facts: dict, list, str, int, float, bool and None, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactLimits:
+    """The bounds of one evaluation's facts; beyond them they are refused."""
+
+    size: int = 4 * 1024 * 1024
+    """Characters of the JSON text. At the limit, facts take at most some 200 MB."""
+
+    depth: int = 100
+    """Levels of objects and lists. ``jsonb`` itself holds 6,000 and more, which no
+    recursive function of Python can follow."""
+
+
+DEFAULT_FACT_LIMITS: Final = FactLimits()
+
+
+class _Refusal(Exception):
+    """Why a part of the facts cannot be; collects its path on the way out."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+        self.path: list[str | int] = []
+
+    def as_invalid_facts(self) -> InvalidFacts:
+        return _refused(self.path[::-1], self.reason, self.hint)
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_PATH = 12
+
+
+def _format_path(path: list[str | int]) -> str:
+    """Write a path as CEL would select it: ``User.Addresses[3].Zip``."""
+    text = ""
+    for part in path[:_MAX_PATH]:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _IDENTIFIER.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            shown = part if len(part) <= 64 else part[:61] + "..."
+            text += f"[{json.dumps(shown)}]"
+    return text + ("..." if len(path) > _MAX_PATH else "")
+
+
+def _refused(path: list[str | int], reason: str, hint: str = "") -> InvalidFacts:
+    where = f"{_format_path(path)}: " if path else ""
+    return InvalidFacts(f"invalid facts: {where}{reason}", hint=hint)
+
+
+def _too_deep(limits: FactLimits) -> str:
+    return f"nested more than {limits.depth} levels deep"
+
+
+def _too_large(limits: FactLimits) -> str:
+    return f"larger than {limits.size:,} characters of JSON"
+
+
+# --- from JSON text ------------------------------------------------------------------
+
+# What decoding must look at closely is found in a copy of the text that has 0 for every
+# digit and no plus signs: a run of 19 digits may be a number outside 64 bits, and an
+# exponent of three digits one beyond all doubles. Byte searches make this cost far less
+# than decoding.
+_OUTLINE = bytes.maketrans(b"123456789E[", b"000000000e{")
+_LONG_NUMBER = b"0" * 19
+_LARGE_EXPONENT = b"0e000"
+
+
+class _OutOfRange(Exception):
+    """A number cannot be represented; also stands for it in facts once decoded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def _checked_int(text: str) -> int:
+    # 20 characters hold every 64-bit number; Python is slow on thousands of digits.
+    if len(text) <= 20:
+        number = int(text)
+        if INT_MIN <= number <= INT_MAX:
+            return number
+    raise _OutOfRange(text)
+
+
+def _checked_float(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise _OutOfRange(text)
+    return number
+
+
+def _marking(parse: Callable[[str], object]) -> Callable[[str], object]:
+    def parse_or_mark(text: str) -> object:
+        try:
+            return parse(text)
+        except _OutOfRange as mark:
+            return mark
+
+    return parse_or_mark
+
+
+def _refuse_constant(name: str) -> object:
+    raise _Refusal(f"{name} is no JSON number")
+
+
+def _decoder(**numbers: Any) -> Callable[[str], Any]:
+    return json.JSONDecoder(parse_constant=_refuse_constant, **numbers).decode
+
+
+# Every hook costs a call of Python for each number, so most facts go without.
+_decode = _decoder()
+_decode_exponents = _decoder(parse_float=_checked_float)
+_decode_numbers = _decoder(parse_int=_checked_int, parse_float=_checked_float)
+_decode_marking = _decoder(
+    parse_int=_marking(_checked_int), parse_float=_marking(_checked_float)
+)
+
+
+def parse_facts(text: str, limits: FactLimits = DEFAULT_FACT_LIMITS) -> Facts:
+    """Decode the JSON text of a ``jsonb`` object.
+
+    Raises :class:`InvalidFacts` for what is no JSON object, for a number that fits
+    neither 64 bits nor a double, and beyond the limits, naming the path where it can.
+    """
+    if len(text) > limits.size:
+        raise _refused([], _too_large(limits))
+    try:
+        outline = text.encode().translate(_OUTLINE, b"+")
+        if _LONG_NUMBER in outline:
+            facts: Facts = _decode_numbers(text)
+        elif _LARGE_EXPONENT in outline:
+            facts = _decode_exponents(text)
+        else:
+            facts = _decode(text)
+        _require_object(facts)
+        # The search for one character is the faster, and most facts have no escapes.
+        if "\\" in text and "\\u" in text:
+            # Escapes can spell what jsonb refuses: NUL and halves of surrogate pairs.
+            _Copy(limits).mapping(facts)
+        elif len(text) > limits.depth and outline.count(b"{") > limits.depth:
+            _refuse_depth(facts, limits)
+    except _Refusal as refusal:
+        raise refusal.as_invalid_facts() from None
+    except _OutOfRange as mark:
+        raise _out_of_range(text, mark) from None
+    except json.JSONDecodeError as problem:
+        raise _refused(
+            [],
+            f"no valid JSON at line {problem.lineno}, column {problem.colno}: "
+            f"{problem.msg}",
+        ) from None
+    except UnicodeEncodeError:
+        raise _refused([], _SURROGATE) from None
+    except RecursionError:
+        raise _refused([], _too_deep(limits)) from None
+    return facts
+
+
+def _require_object(value: object) -> None:
+    if type(value) is not dict:
+        kinds = {bool: "a boolean", str: "a string", list: "an array"}
+        kind = "null" if value is None else kinds.get(type(value), "a number")
+        raise _Refusal(f"a JSON object is expected, not {kind}")
+
+
+# Finding the path takes several times as long as decoding.
+_MAX_TEXT_TO_SEARCH = 256 * 1024
+_PARTS = frozenset({dict, list, _OutOfRange})
+
+
+def _out_of_range(text: str, mark: _OutOfRange) -> InvalidFacts:
+    """Decode again to find where the number stands, without recursion."""
+    refused = _refused([], _number_out_of_range(mark.text))
+    if len(text) > _MAX_TEXT_TO_SEARCH:
+        return refused
+    try:
+        pending: list[tuple[list[str | int], Any]] = [([], _decode_marking(text))]
+    except (ValueError, RecursionError, _Refusal):
+        # There is more that is wrong, further on in the text.
+        return refused
+    while pending:
+        path, value = pending.pop()
+        if type(value) is _OutOfRange:
+            return _refused(path, _number_out_of_range(value.text))
+        if type(value) is dict:
+            parts: Any = value.items()
+        else:
+            parts = enumerate(value)
+        pending += [([*path, key], part) for key, part in parts if type(part) in _PARTS]
+    # Of two values for one key only the later is kept; this one was the earlier.
+    return refused
+
+
+def _number_out_of_range(text: str) -> str:
+    shown = text if len(text) <= 40 else f"{text[:20]}... ({len(text):,} characters)"
+    fits = "double" if any(mark in text for mark in ".eE") else "64-bit integer"
+    return f"the number {shown} does not fit a {fits}"
+
+
+def _refuse_depth(facts: Facts, limits: FactLimits) -> None:
+    """Count levels breadth first: brackets in strings make counting text inexact."""
+    level: list[Any] = [facts]
+    for _ in range(limits.depth):
+        below: list[Any] = []
+        for container in level:
+            parts = container.values() if type(container) is dict else container
+            below += [part for part in parts if type(part) in (dict, list)]
+        if not below:
+            return
+        level = below
+    raise _Refusal(_too_deep(limits))
+
+
+# --- from Python ---------------------------------------------------------------------
+
+_NUL = "the character NUL cannot be stored in jsonb"
+_SURROGATE = "half of a surrogate pair is no character"
+
+
+class _Copy:
+    """A deep copy of a mapping in the form that ``jsonb`` would give back."""
+
+    __slots__ = ("ancestors", "left", "limits")
+
+    def __init__(self, limits: FactLimits) -> None:
+        self.limits = limits
+        # Bounds the work where one list is contained many times over.
+        self.left = limits.size
+        self.ancestors: list[object] = []
+
+    def value(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if kind is int:
+            if INT_MIN <= value <= INT_MAX:
+                return value
+            raise _Refusal(_int_out_of_range(value))
+        if kind is bool or value is None:
+            return value
+        if kind is float:
+            return _finite(value)
+        # The test for the abstract type is the slow one.
+        if kind is dict:
+            return self.mapping(value)
+        if isinstance(value, list | tuple):
+            return self.array(value)
+        if isinstance(value, Mapping):
+            return self.mapping(value)
+        return self.unusual(value)
+
+    def text(self, text: str) -> str:
+        self.spend(len(text))
+        if "\0" in text:
+            raise _Refusal(_NUL)
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise _Refusal(_SURROGATE) from None
+        return text
+
+    def mapping(self, mapping: Mapping[Any, Any]) -> Facts:
+        self.enter(mapping)
+        # Quotes, colon, a character of the value, comma.
+        self.spend(5 * len(mapping))
+        copy: Facts = {}
+        for key, part in mapping.items():
+            if type(key) is str:
+                name = key
+            elif isinstance(key, str):
+                name = str.__str__(key)
+            else:
+                raise _Refusal(
+                    f"a key of type {type(key).__name__} is no string",
+                    "JSON objects have string keys only.",
+                )
+            try:
+                copy[self.text(name)] = self.value(part)
+            except _Refusal as refusal:
+                refusal.path.append(name)
+                raise
+        self.ancestors.pop()
+        return _in_order(copy)
+
+    def array(self, items: list[Any] | tuple[Any, ...]) -> list[Any]:
+        self.enter(items)
+        # A character of the value, comma.
+        self.spend(2 * len(items))
+        copy: list[Any] = []
+        try:
+            for part in items:
+                copy.append(self.value(part))  # noqa: PERF401 - its length is the path
+        except _Refusal as refusal:
+            refusal.path.append(len(copy))
+            raise
+        self.ancestors.pop()
+        return copy
+
+    def spend(self, characters: int) -> None:
+        self.left -= characters
+        if self.left < 0:
+            raise _Refusal(_too_large(self.limits))
+
+    def enter(self, container: object) -> None:
+        if len(self.ancestors) >= self.limits.depth:
+            if any(ancestor is container for ancestor in self.ancestors):
+                raise _Refusal("it contains itself")
+            raise _Refusal(_too_deep(self.limits))
+        self.ancestors.append(container)
+
+    def unusual(self, value: object) -> object:
+        """Reduce subclasses to their base, and values with a JSON text to that."""
+        if isinstance(value, str):
+            # Not str(): an Enum with a str base would answer with its own name.
+            return self.text(str.__str__(value))
+        if isinstance(value, int):
+            return self.value(int.__int__(value))
+        if isinstance(value, float):
+            return _finite(float.__float__(value))
+        if isinstance(value, Timestamp):
+            return format_timestamp(value)
+        if isinstance(value, Duration):
+            return format_duration(value)
+        return _from_standard_library(value)
+
+
+def _in_order(facts: Facts) -> Facts:
+    """The same facts, keys as jsonb orders them: the shorter first, then by bytes."""
+    keys = list(facts)
+    if "".join(keys).isascii():
+        ordered = sorted(sorted(keys), key=len)
+    else:
+        ordered = sorted(keys, key=_length_and_bytes)
+    return facts if ordered == keys else {key: facts[key] for key in ordered}
+
+
+def _length_and_bytes(key: str) -> tuple[int, bytes]:
+    encoded = key.encode()
+    return len(encoded), encoded
+
+
+def _int_out_of_range(value: int) -> str:
+    # repr() of a huge int is an error of its own.
+    shown = str(value) if value.bit_length() <= 128 else f"{value.bit_length()} bits"
+    return f"the number {shown} does not fit a 64-bit integer"
+
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise _Refusal(f"{value} is no JSON number")
+    # jsonb has no negative zero.
+    return value + 0.0
+
+
+def _from_standard_library(value: object) -> object:
+    """Values of types whose modules are loaded only for facts that use them."""
+    from datetime import date, datetime, timedelta
+    from decimal import Decimal
+    from uuid import UUID
+
+    if isinstance(value, datetime):
+        return _datetime_text(value)
+    if isinstance(value, timedelta):
+        nanos = (
+            (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+        ) * 1_000
+        if not MIN_DURATION_NANOS <= nanos <= MAX_DURATION_NANOS:
+            raise _Refusal(f"{value} is longer than CEL's durations, about 292 years")
+        return format_duration(Duration(nanos))
+    if isinstance(value, Decimal):
+        return _decimal_number(value)
+    if isinstance(value, UUID):
+        return str(value)
+    hint = (
+        "Convert it to None, bool, int, float, str, list, tuple or a mapping. Also "
+        "accepted: an aware datetime, timedelta, Decimal, UUID."
+    )
+    if isinstance(value, date):
+        hint = "Give a datetime with a time zone, or text."
+    raise _Refusal(f"a value of type {type(value).__name__} has no place in JSON", hint)
+
+
+def _datetime_text(value: Any) -> str:
+    from datetime import UTC
+
+    if value.utcoffset() is None:
+        raise _Refusal(
+            "a datetime without a time zone is no point in time",
+            "Give it a tzinfo, for example datetime.now(UTC).",
+        )
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError:
+        raise _Refusal(f"{value} is outside the years 1 to 9999 in UTC") from None
+    text = utc.strftime("%m-%dT%H:%M:%S")
+    fraction = f".{utc.microsecond:06d}".rstrip("0") if utc.microsecond else ""
+    return f"{utc.year:04d}-{text}{fraction}Z"
+
+
+def _decimal_number(value: Any) -> int | float:
+    """An int where the text has neither fraction nor exponent, as in JSON."""
+    if not value.is_finite():
+        raise _Refusal(f"{value} is no JSON number")
+    if value.as_tuple().exponent == 0 and value.adjusted() < 20:
+        number = int(value)
+        if INT_MIN <= number <= INT_MAX:
+            return number
+    elif value.as_tuple().exponent != 0:
+        double = float(value)
+        if isfinite(double):
+            return double + 0.0
+    raise _Refusal(_number_out_of_range(str(value)))
+
+
+def facts_from_mapping(
+    mapping: Mapping[str, Any], limits: FactLimits = DEFAULT_FACT_LIMITS
+) -> Facts:
+    """Validate and copy a mapping into exactly what ``jsonb`` would give back.
+
+    Keys are ordered as ``jsonb`` orders them, tuples become lists, subclasses of
+    str, int and float their base. An aware datetime becomes an RFC 3339 text in UTC, a
+    timedelta a CEL duration text (``90s``), a UUID its text, a Decimal without fraction
+    and exponent an int, any other Decimal a float.
+
+    Raises :class:`InvalidFacts`, naming the path, for everything else: NaN, infinities,
+    integers outside 64 bits, NUL, halves of surrogate pairs, keys that are no strings,
+    cycles, other types, and beyond the limits.
+    """
+    # A caller without type checks may pass anything.
+    given: object = mapping
+    if not isinstance(given, Mapping):
+        raise _refused([], f"a mapping is expected, not {type(given).__name__}")
+    try:
+        return _Copy(limits).mapping(mapping)
+    except _Refusal as refusal:
+        raise refusal.as_invalid_facts() from None
+    except RecursionError:
+        raise _refused([], _too_deep(limits)) from None
+
+
+# --- to JSON text --------------------------------------------------------------------
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+).encode
+_quote: Callable[[str], str] = json.encoder.encode_basestring
+
+
+def facts_to_json(
+    mapping: Mapping[str, Any], limits: FactLimits = DEFAULT_FACT_LIMITS
+) -> str:
+    """JSON text for the database from which :func:`parse_facts` gets the same facts.
+
+    ``jsonb`` writes 1e16 as 10000000000000000, an int; so doubles are written with a
+    fraction, 10000000000000000.0. Raises what :func:`facts_from_mapping` raises.
+    """
+    facts = facts_from_mapping(mapping, limits)
+    text = _encode(facts)
+    if "e+" in text:
+        # A double with an exponent, or text that looks like one.
+        pieces: list[str] = []
+        _write(facts, pieces, strict=True)
+        text = "".join(pieces)
+    if len(text) > limits.size:
+        raise _refused([], _too_large(limits))
+    return text
+
+
+def value_to_json(value: Value, *, strict: bool = True) -> str:
+    """JSON text of a CEL value, for results and traces.
+
+    int and uint are numbers, double a number with its fraction kept (``1.0``), or the
+    strings ``NaN``, ``Infinity``, ``-Infinity``; bytes are base64, timestamps RFC 3339,
+    durations seconds (``1.5s``), types their names, IP addresses and ranges their text, an
+    optional is its value or null. Map keys become strings; of two
+    keys that become the same string ``jsonb`` keeps the later.
+
+    A string with NUL, which ``jsonb`` cannot hold, raises :class:`EvaluationError`, or
+    has U+FFFD in its place when not ``strict``.
+    """
+    pieces: list[str] = []
+    _write(value, pieces, strict=strict)
+    return "".join(pieces)
+
+
+def _json_string(text: str, *, strict: bool) -> str:
+    if "\0" in text:
+        if strict:
+            raise EvaluationError(f"the result cannot be given as JSON: {_NUL}")
+        text = text.replace("\0", "\ufffd")
+    return _quote(text)
+
+
+def _json_double(value: float) -> str:
+    if not isfinite(value):
+        return '"NaN"' if isnan(value) else f'"{"-" * (value < 0)}Infinity"'
+    text = repr(value)
+    if "e+" not in text:
+        return text
+    # The shortest digits, moved to the left of a point by zeros.
+    mantissa, _, exponent = text.partition("e+")
+    whole, _, fraction = mantissa.partition(".")
+    return f"{whole}{fraction.ljust(int(exponent), '0')}.0"
+
+
+def _write(value: Value, pieces: list[str], *, strict: bool) -> None:
+    kind = type(value)
+    if kind is str:
+        pieces.append(_json_string(value, strict=strict))
+    elif value is None:
+        pieces.append("null")
+    elif kind is bool:
+        pieces.append("true" if value else "false")
+    elif kind is int:
+        pieces.append(repr(value))
+    elif kind is float:
+        pieces.append(_json_double(value))
+    elif kind is dict:
+        separator = "{"
+        for key, part in value.items():
+            pieces.append(separator)
+            pieces.append(_json_string(_key_text(key), strict=strict))
+            pieces.append(":")
+            _write(part, pieces, strict=strict)
+            separator = ","
+        pieces.append("}" if value else "{}")
+    elif kind is list:
+        separator = "["
+        for part in value:
+            pieces.append(separator)
+            _write(part, pieces, strict=strict)
+            separator = ","
+        pieces.append("]" if value else "[]")
+    elif kind is Optional:
+        _write(value.value, pieces, strict=strict)
+    else:
+        pieces.append(_write_other(value))
+
+
+def _key_text(key: Value) -> str:
+    kind = type(key)
+    if kind is str:
+        return str(key)
+    if kind is BoolKey:
+        key = key.value
+    if type(key) is bool:
+        return "true" if key else "false"
+    if kind is float:
+        return _json_double(key).strip('"')
+    return str(int(key))
+
+
+def _write_other(value: Value) -> str:
+    kind = type(value)
+    if kind is Uint:
+        return repr(int(value))
+    if kind is Timestamp:
+        return f'"{format_timestamp(value)}"'
+    if kind is Duration:
+        return f'"{format_duration(value)}"'
+    if kind is bytes:
+        from base64 import b64encode
+
+        return f'"{b64encode(value).decode("ascii")}"'
+    if kind is Type or isinstance(value, Opaque):
+        return _quote(str(value))
+    raise EvaluationError(f"a value of type {kind.__name__} cannot be given as JSON")
+$cel_facts$);
+
+    v_sources := v_sources || jsonb_build_object('inference', $cel_inference$"""The gradual type checker: the type of every node, and what cannot be right.
+
+A pass over the resolved tree (cel-spec, "Gradual Typing"). What nothing declares is
+``dyn`` and fits everywhere; where types are known, a call that no overload fits is a
+problem, and all problems of an expression are found together.
+
+How far a node's type may be relied on: an evaluation of a node of type bool, int, uint,
+double, string, bytes, list or map gives a value of that type or an error, provided that
+variables hold what is declared. Of any other type but ``type`` the value may be null:
+wrappers, timestamps, durations and abstract types are nullable.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import source, types
+from .checked import (
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    MakeMap,
+    Variable,
+)
+from .signatures import Candidates, candidates
+from .syntax import Call
+from .temporal import Duration, Timestamp
+from .types import (
+    BOOL,
+    DYN,
+    INT,
+    STRING,
+    ObjectType,
+    Type,
+    TypeVariable,
+    list_of,
+    map_of,
+    spoken,
+    type_of_type,
+    unwrapped,
+)
+from .unification import (
+    OBJECT_AS_MAP,
+    Bindings,
+    assign,
+    grounded,
+    instantiated,
+    join,
+    resolved,
+    substituted,
+)
+from .values import Uint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .environment import Environment
+    from .errors import Problem
+
+
+def infer(tree: Checked, text: str, environment: Environment) -> list[Problem]:
+    """Set the type of every node, and the conversions of declared facts.
+
+    Gives the problems found, in source order.
+    """
+    inference = _Inference(text, environment)
+    inference.visit(tree)
+    for node in inference.unsettled:
+        node.type = grounded(node.type, inference.bindings)
+    return inference.problems
+
+
+_CONSTANTS: dict[type, Type] = {
+    bool: BOOL,
+    bytes: types.BYTES,
+    Duration: types.DURATION,
+    float: types.DOUBLE,
+    int: INT,
+    type(None): types.NULL,
+    str: STRING,
+    Timestamp: types.TIMESTAMP,
+    Uint: types.UINT,
+}
+
+# What the value of a type's name denotes, where the type has parameters.
+_DENOTED = {
+    "list": list_of(DYN),
+    "map": map_of(DYN, DYN),
+    "optional_type": types.optional_of(DYN),
+    "type": type_of_type(DYN),
+}
+
+
+class _Inference:
+    """The types of macro variables, the bindings and the problems so far."""
+
+    def __init__(self, text: str, environment: Environment) -> None:
+        self.text = text
+        self.variables = environment.variables or {}
+        self.derived = environment.derived
+        self.locals: dict[int, Type] = {}
+        self.bindings = Bindings()
+        self.unsettled: list[Checked] = []
+        self.problems: list[Problem] = []
+
+    def visit(self, node: Checked) -> Type:
+        """The type of a node, which is also noted on it."""
+        method = _VISITORS.get(type(node))
+        if method is None:
+            for child in node.children():
+                self.visit(child)
+            return DYN
+        found = method(self, node)
+        node.type = found
+        if found.open:
+            self.unsettled.append(node)
+        return found
+
+    # Problems
+
+    def fail(self, place: int, message: str, hint: str = "") -> Type:
+        self.problems.append(source.problem(self.text, place, message, hint))
+        return DYN
+
+    def written(self, node: Checked) -> str:
+        """The node as its author wrote it, cut where it is long."""
+        text = self.text[node.origin.start : node.origin.end]
+        return text if len(text) <= 40 else text[:37] + "..."
+
+    def declarations(self, nodes: Iterable[Checked]) -> list[str]:
+        """What is declared of the facts among some nodes, as parts of a hint."""
+        found = []
+        for node in nodes:
+            if isinstance(node, Field) and node.conversion is not None:
+                found.append(f"{self.written(node)} is declared {node.conversion}")
+            elif isinstance(node, Variable) and node.name in self.derived:
+                found.append(f"the derived field {node.name} is {spoken(node.type)}")
+        return found
+
+    def demand(self, node: Checked, wanted: Type, where: str) -> None:
+        """Report a node that cannot be of the wanted type."""
+        if not self.fits(node.type, wanted):
+            self.fail(
+                node.origin.start,
+                f"{where} needs {spoken(wanted)}, not {self.spoken(node.type)}",
+                "; ".join(self.declarations([node])),
+            )
+
+    def fits(self, actual: Type, wanted: Type) -> bool:
+        if actual is wanted or actual is DYN:
+            return True
+        mark = self.bindings.mark()
+        if assign(actual, wanted, self.bindings):
+            return True
+        self.bindings.undo(mark)
+        return False
+
+    def spoken(self, of: Type) -> str:
+        return spoken(grounded(of, self.bindings))
+
+    # Names and values
+
+    def constant(self, node: Constant) -> Type:
+        value = node.value
+        if type(value) is Type:
+            return type_of_type(_DENOTED.get(value.name, value))
+        return _CONSTANTS.get(type(value), DYN)
+
+    def variable(self, node: Variable) -> Type:
+        found = self.declared(node)
+        if type(found) is ObjectType:
+            node.conversion = found
+        return found
+
+    def declared(self, node: Variable) -> Type:
+        name = node.name
+        if name in self.derived:
+            return self.derived[name].type
+        return self.variables.get(name, DYN)
+
+    def local(self, node: Local) -> Type:
+        return self.locals.get(node.slot, DYN)
+
+    def field(self, node: Field) -> Type:
+        operand = node.operand
+        if type(operand) is Variable:
+            # The fields of an object in the facts are converted one by one: it is
+            # not read as a whole here.
+            of = operand.type = self.declared(operand)
+            if type(of) is ObjectType and not node.test:
+                node.conversion = of.declared.get(node.name)
+        else:
+            of = self.visit(operand)
+        found = self.selected(of, node)
+        return BOOL if node.test else found
+
+    def selected(self, of: Type, node: Field) -> Type:
+        """The type of a field of a value."""
+        if of is DYN:
+            return DYN
+        of = resolved(of, self.bindings)
+        if type(of) is ObjectType:
+            return self.member(of, node.name, node)
+        if type(of) is TypeVariable:
+            self.bindings.bind(of, DYN)
+            return DYN
+        if of.name == "map":
+            return of.parameters[1]
+        if of is DYN:
+            return DYN
+        return self.fail(
+            self.behind(node.operand, node),
+            f"{self.spoken(of)} has no fields",
+            "; ".join(self.declarations([node.operand]))
+            or "only maps and objects have; test a key of a map with in",
+        )
+
+    def behind(self, operand: Checked, node: Checked) -> int:
+        """The place of a selection's name, or of the whole where it has none."""
+        end = operand.origin.end
+        return end + 1 if self.text[end : end + 1] == "." else node.origin.start
+
+    def member(self, of: ObjectType, name: str, node: Checked) -> Type:
+        """The type of a field that a schema declares."""
+        found = of.fields.get(name)
+        if found is not None:
+            return found
+        near = _nearest(name, of.fields)
+        hint = f"did you mean {near}?" if near else _listed(of)
+        place = node.origin.start
+        if isinstance(node, Field):
+            place = self.behind(node.operand, node)
+        return self.fail(place, f"{of.name} has no field {name}", hint)
+
+    # Calls
+
+    def invoke(self, node: Invoke) -> Type:
+        arguments = [self.visit(argument) for argument in node.arguments]
+        function = node.function
+        method = _is_method(node)
+        found = candidates(
+            function.signatures, method=method, arguments=len(arguments) - method
+        )
+        if found is None:
+            return DYN
+        result = self.result(found, arguments)
+        if result is None:
+            return self.fail(node.place, *self.mismatch(node, method))
+        if function.name == "_[_]" and type(arguments[0]) is ObjectType:
+            return self.indexed(arguments[0], node)
+        return result
+
+    def indexed(self, of: ObjectType, node: Invoke) -> Type:
+        """``User["Age"]``: a schema's object under a key that may be known."""
+        key = node.arguments[1]
+        if isinstance(key, Constant) and type(key.value) is str:
+            return self.member(of, key.value, key)
+        return DYN
+
+    def result(self, found: Candidates, arguments: list[Type]) -> Type | None:
+        """The type of a call, or None where no overload takes the arguments."""
+        for argument in arguments:
+            if type(argument) is not Type or (
+                argument.parameters and argument.name != "wrapper"
+            ):
+                return self.overloaded(found, arguments)
+        key = tuple(arguments)
+        try:
+            return found.resolved[key]
+        except KeyError:
+            result = self.overloaded(found, arguments)
+            if result is None or not result.open:
+                found.resolved[key] = result
+            return result
+
+    def overloaded(self, found: Candidates, arguments: list[Type]) -> Type | None:
+        """As cel-spec's overload resolution: the common result of those that fit."""
+        result: Type | None = None
+        bindings = self.bindings
+        for overload in found.overloads:
+            parameters, returned = overload.parameters, overload.result
+            if overload.variables:
+                fresh = {v: TypeVariable(v.name) for v in overload.variables}
+                parameters = tuple(instantiated(p, fresh) for p in parameters)
+                returned = instantiated(returned, fresh)
+            mark = bindings.mark()
+            if not all(
+                assign(argument, parameter, bindings)
+                for argument, parameter in zip(arguments, parameters, strict=True)
+            ):
+                bindings.undo(mark)
+                continue
+            returned = substituted(returned, bindings)
+            if result is None:
+                result = returned
+            elif result != returned:
+                result = DYN
+        return result
+
+    def mismatch(self, node: Invoke, method: bool) -> tuple[str, str]:
+        """Message and hint of a call that no overload fits."""
+        arguments = node.arguments
+        kinds = [self.spoken(argument.type) for argument in arguments]
+        name = node.function.name
+        hints = self.declarations(arguments)
+        if name in _SYMBOLS:
+            symbol, phrase = _SYMBOLS[name]
+            message = phrase.format(*kinds, symbol=symbol)
+            hint = self.way_out(arguments)
+            return message, "; ".join([*hints, hint] if hint else hints)
+        if method:
+            call = f"{kinds[0]}.{name}({', '.join(kinds[1:])})"
+        else:
+            call = f"{name}({', '.join(kinds)})"
+        hints.append(f"there is {node.function.usage()}")
+        return f"no matching overload for {call}", "; ".join(hints)
+
+    def way_out(self, arguments: list[Checked]) -> str:
+        """How to make the types of two operands agree, where that is plain."""
+        if len(arguments) != 2:
+            return ""
+        for one, other in (arguments, arguments[::-1]):
+            have = unwrapped(resolved(one.type, self.bindings))
+            want = unwrapped(resolved(other.type, self.bindings))
+            value = one.value if isinstance(one, Constant) else None
+            if type(value) is int and want is types.DOUBLE:
+                return f"write {value}.0"
+            if type(value) is int and value >= 0 and want is types.UINT:
+                return f"write {value}u"
+            if type(value) is str and want in (INT, types.DOUBLE):
+                return f"write {value} without quotes" if _is_number(value) else ""
+            if type(value) is str and want in (types.TIMESTAMP, types.DURATION):
+                return f"write {spoken(want)}({self.written(one)})"
+            if have is INT and want in (types.DOUBLE, types.UINT):
+                return f"convert one of them, as in {want}({self.written(one)})"
+        return ""
+
+    # Operators with a node of their own
+
+    def chain(self, node: Chain) -> Type:
+        for operand in node.operands:
+            self.visit(operand)
+            self.demand(operand, BOOL, node.operator)
+        return BOOL
+
+    def choice(self, node: Choice) -> Type:
+        self.visit(node.condition)
+        self.demand(node.condition, BOOL, "the condition of ?:")
+        then, otherwise = self.visit(node.then), self.visit(node.otherwise)
+        found = join(then, otherwise, self.bindings)
+        if found is None:
+            kinds = f"{self.spoken(then)} and {self.spoken(otherwise)}"
+            return self.fail(
+                node.then.origin.start,
+                f"the branches of ?: have different types, {kinds}",
+                "convert one of them, or wrap one in dyn()",
+            )
+        return found
+
+    def joined(self, nodes: Iterable[Checked]) -> Type:
+        """The common type of elements: dyn where they have none."""
+        found: Type | None = None
+        for node in nodes:
+            kind = self.visit(node)
+            found = kind if found is None else join(found, kind, self.bindings) or DYN
+        return TypeVariable("element") if found is None else found
+
+    def make_list(self, node: MakeList) -> Type:
+        return list_of(self.joined(node.elements))
+
+    def make_map(self, node: MakeMap) -> Type:
+        key = self.joined(key for key, _ in node.entries)
+        return map_of(key, self.joined(value for _, value in node.entries))
+
+    # Macros
+
+    def loop(self, node: Loop) -> Type:
+        key, element = self.ranged(node.range)
+        self.locals[node.slot] = key if element is None else element
+        condition, transform = node.condition, node.transform
+        if condition is not None:
+            self.visit(condition)
+            self.demand(condition, BOOL, f"the condition of {node.kind}")
+        if node.kind in ("all", "exists", "exists_one"):
+            return BOOL
+        if transform is not None:
+            return list_of(self.visit(transform))
+        return list_of(self.locals[node.slot])
+
+    def ranged(self, node: Checked) -> tuple[Type, Type | None]:
+        """What a macro's range has: keys, and elements where it is a list."""
+        of = resolved(self.visit(node), self.bindings)
+        if type(of) is ObjectType:
+            of = OBJECT_AS_MAP
+        if of.name == "list":
+            return INT, of.parameters[0]
+        if of.name == "map":
+            return of.parameters[0], None
+        if type(of) is TypeVariable:
+            self.bindings.bind(of, DYN)
+        elif of is not DYN:
+            self.fail(
+                node.origin.start,
+                f"a macro loops over a list or a map, not {self.spoken(of)}",
+                "; ".join(self.declarations([node])),
+            )
+        return DYN, None
+
+
+_VISITORS: dict[type, Callable[[_Inference, Any], Type]] = {
+    Chain: _Inference.chain,
+    Choice: _Inference.choice,
+    Constant: _Inference.constant,
+    Field: _Inference.field,
+    Invoke: _Inference.invoke,
+    Local: _Inference.local,
+    Loop: _Inference.loop,
+    MakeList: _Inference.make_list,
+    MakeMap: _Inference.make_map,
+    Variable: _Inference.variable,
+}
+
+# Operators as they are written, and what is said where their operands do not fit.
+_COMPARED = "cannot compare {0} with {1}"
+_UNDEFINED = "{symbol} is not defined for {0} and {1}"
+_SYMBOLS = {
+    "_==_": ("==", _COMPARED),
+    "_!=_": ("!=", _COMPARED),
+    "_<_": ("<", _COMPARED),
+    "_<=_": ("<=", _COMPARED),
+    "_>_": (">", _COMPARED),
+    "_>=_": (">=", _COMPARED),
+    "_+_": ("+", _UNDEFINED),
+    "_-_": ("-", _UNDEFINED),
+    "_*_": ("*", _UNDEFINED),
+    "_/_": ("/", _UNDEFINED),
+    "_%_": ("%", _UNDEFINED),
+    "@in": ("in", "in needs a list or a map of such values: cannot find {0} in {1}"),
+    "_[_]": ("[]", "{0} has no element under a key of type {1}"),
+    "-_": ("-", "- is not defined for {0}"),
+    "!_": ("!", "! needs bool, not {0}"),
+}
+
+
+def _is_method(node: Invoke) -> bool:
+    """Whether a call is written target.name(arguments)."""
+    call = node.origin
+    return isinstance(call, Call) and len(node.arguments) > len(call.arguments)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def _listed(of: ObjectType) -> str:
+    names = sorted(of.fields)
+    more = ", ..." if len(names) > 10 else ""
+    return f"its fields are {', '.join(names[:10])}{more}"
+$cel_inference$);
+
+    v_sources := v_sources || jsonb_build_object('interpreter', $cel_interpreter$"""Checked tree to closures: the evaluator that defines what an expression means.
+
+Each node becomes a function of the evaluation's state. Errors are exceptions; the
+logical operators and the macros ``all`` and ``exists`` absorb them where another
+operand decides (cel-spec, "Logical Operators" and "Macros"). The cost limit and the
+server's wish to stop are never absorbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from .checked import (
+    Bind,
+    Bound,
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Failure,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
+    Variable,
+    count,
+)
+from .errors import CostLimitExceeded, EvaluationError
+from .evaluation import Evaluation
+from .operators import shown
+from .values import (
+    ABSENT,
+    Optional,
+    Uint,
+    Value,
+    decode_key,
+    encode_key,
+    map_keys,
+    type_of,
+)
+
+Closure = Callable[[Evaluation], Value]
+
+
+def straight_cost(node: Checked) -> int:
+    """The cost of a tree without the bodies of its loops: one for each node."""
+    return 1 + sum(map(straight_cost, node.straight_children()))
+
+
+def interpret(tree: Checked, *, trace: bool = False) -> Closure:
+    """The closure that evaluates a checked tree.
+
+    With ``trace``, the outcomes of the nodes in :func:`~.trace.straight_nodes` go to
+    ``state.trace`` under the node's number.
+    """
+    if not trace:
+        return _Interpreter({}).build(tree)
+    from .trace import straight_nodes
+
+    numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
+    return _Interpreter(numbers).build(tree)
+
+
+class _Interpreter:
+    """Builds closures; ``traced`` numbers the nodes whose outcome is recorded.
+
+    ``bound`` has the closures of bound values that are in scope, by slot.
+    """
+
+    def __init__(self, traced: dict[int, int]) -> None:
+        self.traced = traced
+        self.bound: dict[int, Closure] = {}
+
+    def build(self, node: Checked) -> Closure:
+        closure = self.plain(node)
+        number = self.traced.get(id(node))
+        return closure if number is None else _recorded(closure, number)
+
+    def plain(self, node: Checked) -> Closure:
+        match node:
+            case Constant(value=value):
+                return lambda state: value
+            case Variable():
+                return _variable(node)
+            case Local(slot=slot):
+                return lambda state: state.locals[slot]
+            case Bound(slot=slot):
+                return _bound(slot, self.bound[slot])
+            case Field():
+                return _field(node, self.build(node.operand))
+            case OptionalField():
+                return _optional_field(node, self.build(node.operand))
+            case Invoke():
+                return _invoke(node, [self.build(a) for a in node.arguments])
+            case Chain(operator=operator):
+                operands = [self.build(operand) for operand in node.operands]
+                return _chain(operator == "||", node, operands)
+            case Choice():
+                return _choice(
+                    node,
+                    self.build(node.condition),
+                    self.build(node.then),
+                    self.build(node.otherwise),
+                )
+            case MakeList():
+                elements = [self.build(element) for element in node.elements]
+                return lambda state: [element(state) for element in elements]
+            case MakeOptionalList():
+                parts = [(self.build(e), e.origin.start) for e in node.elements]
+                return _make_optional_list(parts, node.optionals)
+            case MakeMap():
+                return _make_map(self.entries(node), frozenset())
+            case MakeOptionalMap():
+                return _make_map(self.entries(node), node.optionals)
+            case Loop() | PairLoop():
+                return self.loop(node)
+            case Bind():
+                return self.bind(node)
+            case Failure(problem=problem):
+                return _failure(problem.message, node.origin.start)
+        raise AssertionError(f"no such node: {node!r}")
+
+    def entries(self, node: MakeMap | MakeOptionalMap) -> list[_Entry]:
+        return [
+            (self.build(key), self.build(value), key.origin.start, value.origin.start)
+            for key, value in node.entries
+        ]
+
+    def loop(self, node: Loop | PairLoop) -> Closure:
+        parts = [p for p in (node.condition, node.transform) if p is not None]
+        cost = 1 + sum(map(count, parts))
+        looped = self.build(node.range)
+        condition = None if node.condition is None else self.build(node.condition)
+        transform = None if node.transform is None else self.build(node.transform)
+        if node.kind in ("optMap", "optFlatMap"):
+            assert isinstance(node, Loop)
+            assert transform is not None
+            return _map_optional(node, looped, transform, cost)
+        turns = (
+            _turns(node, looped, cost)
+            if isinstance(node, Loop)
+            else _pair_turns(node, looped, cost)
+        )
+        if condition is not None and node.kind in ("all", "exists"):
+            return _quantifier(node.kind == "exists", node, turns, condition)
+        if condition is not None and node.kind == "exists_one":
+            return _exists_one(node, turns, condition)
+        if condition is not None:
+            turns = _selected(node, turns, condition)
+        if node.kind == "filter":
+            return lambda state: list(turns(state))
+        assert transform is not None
+        if node.kind == "sortBy":
+            return _sort_by(node, turns, transform)
+        if node.kind == "transformMap":
+            return _transform_map(node, turns, transform)
+        if node.kind == "transformMapEntry":
+            return _transform_map_entry(node, turns, transform)
+        return lambda state: [transform(state) for _ in turns(state)]
+
+    def bind(self, node: Bind) -> Closure:
+        for slot, value in node.bindings:
+            self.bound[slot] = self.build(value)
+        slots = [slot for slot, _ in node.bindings]
+        body = self.build(node.body)
+
+        def bind(state: Evaluation) -> Value:
+            values = state.locals
+            for slot in slots:
+                values[slot] = _UNSET
+            return body(state)
+
+        return bind
+
+
+_Entry = tuple[Closure, Closure, int, int]
+_Turns = Callable[[Evaluation], Iterable[Value]]
+
+_UNSET = object()
+
+
+class _Failed:
+    """What the slot of a bound value holds that ended in an error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: EvaluationError) -> None:
+        self.error = error
+
+
+def _recorded(closure: Closure, number: int) -> Closure:
+    def recorded(state: Evaluation) -> Value:
+        assert state.trace is not None
+        try:
+            value = closure(state)
+        except EvaluationError as error:
+            state.trace[number] = error
+            raise
+        state.trace[number] = value
+        return value
+
+    return recorded
+
+
+def _at(error: EvaluationError, place: int) -> EvaluationError:
+    """The error with its place, unless a part of the expression set it already."""
+    if error.place is None:
+        error.place = place
+    return error
+
+
+def _failure(message: str, place: int) -> Closure:
+    def failure(state: Evaluation) -> Value:
+        raise _at(EvaluationError(message), place)
+
+    return failure
+
+
+def _variable(node: Variable) -> Closure:
+    name, fallback, place = node.name, node.fallback, node.origin.start
+
+    def variable(state: Evaluation) -> Value:
+        try:
+            return state.variables[name]
+        except KeyError:
+            if fallback is not None:
+                return fallback
+            raise _at(EvaluationError(f"no such key: {name}"), place) from None
+
+    return variable
+
+
+def _bound(slot: int, value: Closure) -> Closure:
+    """A bound value: computed when first used, then kept."""
+
+    def bound(state: Evaluation) -> Value:
+        kept = state.locals[slot]
+        if kept is _UNSET:
+            try:
+                kept = value(state)
+            except CostLimitExceeded:
+                raise
+            except EvaluationError as error:
+                state.locals[slot] = _Failed(error)
+                raise
+            state.locals[slot] = kept
+        elif type(kept) is _Failed:
+            # The traceback would grow each time.
+            raise kept.error.with_traceback(None)
+        return kept
+
+    return bound
+
+
+def _dotted(node: Checked) -> str | None:
+    """The path of a field as the rule's author wrote it, for messages."""
+    if isinstance(node, Variable | Local | Bound):
+        return node.name
+    if isinstance(node, Field):
+        operand = _dotted(node.operand)
+        return None if operand is None else f"{operand}.{node.name}"
+    if isinstance(node, OptionalField):
+        operand = _dotted(node.operand)
+        return None if operand is None else f"{operand}.?{node.name}"
+    return None
+
+
+def _field(node: Field, operand: Closure) -> Closure:
+    name, place = node.name, node.origin.start
+    path = _dotted(node) or name
+
+    def fail(value: Value) -> EvaluationError:
+        if type(value) is dict:
+            return _at(
+                EvaluationError(f"no such key: {path}", hint=f"test has({path}) first"),
+                place,
+            )
+        return _no_fields(path, value, place)
+
+    def field(state: Evaluation) -> Value:
+        value = operand(state)
+        if type(value) is dict and name in value:
+            return value[name]
+        if type(value) is Optional:
+            return _field_of_optional(name, path, value, place)
+        raise fail(value)
+
+    def test(state: Evaluation) -> Value:
+        value = operand(state)
+        if type(value) is dict:
+            return name in value
+        if type(value) is Optional:
+            return _field_of_optional(name, path, value, place).present
+        raise fail(value)
+
+    return test if node.test else field
+
+
+def _no_fields(path: str, value: Value, place: int) -> EvaluationError:
+    message = f"no such key: {path}: {type_of(value)} has no fields"
+    return _at(EvaluationError(message), place)
+
+
+def _field_of_optional(
+    name: str, path: str, optional: Optional, place: int
+) -> Optional:
+    if not optional.present:
+        return optional
+    value = optional.value
+    if type(value) is not dict:
+        raise _no_fields(path, value, place)
+    return Optional(value[name]) if name in value else ABSENT
+
+
+def _optional_field(node: OptionalField, operand: Closure) -> Closure:
+    name, place = node.name, node.origin.start
+    path = _dotted(node) or name
+
+    def optional_field(state: Evaluation) -> Value:
+        value = operand(state)
+        if type(value) is dict:
+            return Optional(value[name]) if name in value else ABSENT
+        if type(value) is Optional:
+            return _field_of_optional(name, path, value, place)
+        raise _no_fields(path, value, place)
+
+    return optional_field
+
+
+def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
+    implementation, place = node.function.implementation, node.place
+    deferred = node.function.deferred
+    if deferred is not None:
+
+        def defer(state: Evaluation) -> Value:
+            try:
+                return deferred(state, *arguments)
+            except EvaluationError as error:
+                raise _at(error, place)  # noqa: B904 - it is the same error
+
+        return defer
+    if len(arguments) == 1:
+        (only,) = arguments
+
+        def unary(state: Evaluation) -> Value:
+            try:
+                return implementation(state, only(state))
+            except EvaluationError as error:
+                raise _at(error, place)  # noqa: B904 - it is the same error
+
+        return unary
+    if len(arguments) == 2:
+        first, second = arguments
+
+        def binary(state: Evaluation) -> Value:
+            try:
+                return implementation(state, first(state), second(state))
+            except EvaluationError as error:
+                raise _at(error, place)  # noqa: B904 - it is the same error
+
+        return binary
+
+    def call(state: Evaluation) -> Value:
+        try:
+            return implementation(state, *[argument(state) for argument in arguments])
+        except EvaluationError as error:
+            raise _at(error, place)  # noqa: B904 - it is the same error
+
+    return call
+
+
+def _not_bool(value: Value, place: int, where: str) -> EvaluationError:
+    message = f"no such overload: {where} needs bool, not {type_of(value)}"
+    return _at(EvaluationError(message), place)
+
+
+def _chain(decisive: bool, node: Chain, operands: list[Closure]) -> Closure:
+    """``||`` where true decides, ``&&`` where false does."""
+    placed = [
+        (operand, part.origin.start)
+        for operand, part in zip(operands, node.operands, strict=True)
+    ]
+    operator = node.operator
+
+    def chain(state: Evaluation) -> Value:
+        failure: EvaluationError | None = None
+        for operand, place in placed:
+            try:
+                value = operand(state)
+            except CostLimitExceeded:
+                raise
+            except EvaluationError as error:
+                failure = failure or error
+                continue
+            if value is decisive:
+                return decisive
+            if type(value) is not bool:
+                failure = failure or _not_bool(value, place, operator)
+        if failure is not None:
+            raise failure
+        return not decisive
+
+    return chain
+
+
+def _choice(
+    node: Choice, condition: Closure, then: Closure, otherwise: Closure
+) -> Closure:
+    place = node.condition.origin.start
+
+    def choice(state: Evaluation) -> Value:
+        value = condition(state)
+        if value is True:
+            return then(state)
+        if value is False:
+            return otherwise(state)
+        raise _not_bool(value, place, "?:")
+
+    return choice
+
+
+def _not_optional(value: Value, place: int) -> EvaluationError:
+    message = f"no such overload: ?{type_of(value)}"
+    hint = "what stands behind a '?' must be optional, such as a.?b"
+    return _at(EvaluationError(message, hint=hint), place)
+
+
+def _make_optional_list(
+    elements: list[tuple[Closure, int]], optionals: frozenset[int]
+) -> Closure:
+    def make_list(state: Evaluation) -> Value:
+        made: list[Value] = []
+        for number, (element, place) in enumerate(elements):
+            value = element(state)
+            if number in optionals:
+                if type(value) is not Optional:
+                    raise _not_optional(value, place)
+                if not value.present:
+                    continue
+                value = value.value
+            made.append(value)
+        return made
+
+    return make_list
+
+
+def _make_map(entries: list[_Entry], optionals: frozenset[int]) -> Closure:
+    def make_map(state: Evaluation) -> Value:
+        made: dict[Value, Value] = {}
+        for number, (key, value, place, value_place) in enumerate(entries):
+            name = key(state)
+            if number in optionals:
+                optional = value(state)
+                if type(optional) is not Optional:
+                    raise _not_optional(optional, value_place)
+                if optional.present:
+                    _insert(made, name, optional.value, place)
+                continue
+            _insert(made, name, value(state), place)
+        return made
+
+    return make_map
+
+
+def _insert(made: dict[Value, Value], key: Value, value: Value, place: int) -> None:
+    if type(key) not in (str, int, Uint, bool):
+        raise _at(EvaluationError(f"unsupported key type: {type_of(key)}"), place)
+    stored = encode_key(key)
+    if stored in made:
+        raise _at(EvaluationError(f"repeated key in a map: {shown(key)}"), place)
+    made[stored] = value
+
+
+# Macros. A loop's turns are an iterator that sets the variables and charges for the
+# body before each turn; it gives the element.
+
+
+def _turns(node: Loop, looped: Closure, cost: int) -> _Turns:
+    """One variable: a list's elements or a map's keys."""
+    slot = node.slot
+
+    def turns(state: Evaluation) -> Iterator[Value]:
+        value = looped(state)
+        if type(value) is dict:
+            value = map_keys(value)
+        elif type(value) is not list:
+            raise _no_loop(node, value)
+        slots, charge = state.locals, state.charge
+        for element in value:
+            charge(cost)
+            slots[slot] = element
+            yield element
+
+    return turns
+
+
+def _pair_turns(node: PairLoop, looped: Closure, cost: int) -> _Turns:
+    """Two variables: a list's indexes and elements, or a map's keys and values."""
+    slot, second = node.slot, node.second_slot
+
+    def turns(state: Evaluation) -> Iterator[Value]:
+        value = looped(state)
+        pairs: Iterable[tuple[Value, Value]]
+        if type(value) is list:
+            pairs = enumerate(value)
+        elif type(value) is dict:
+            pairs = ((decode_key(key), part) for key, part in value.items())
+        else:
+            raise _no_loop(node, value)
+        slots, charge = state.locals, state.charge
+        for key, element in pairs:
+            charge(cost)
+            slots[slot] = key
+            slots[second] = element
+            yield element
+
+    return turns
+
+
+def _no_loop(node: Loop | PairLoop, value: Value) -> EvaluationError:
+    message = f"no such overload: {type_of(value)}.{node.kind}()"
+    return _at(EvaluationError(message), node.place)
+
+
+def _selected(node: Loop | PairLoop, turns: _Turns, condition: Closure) -> _Turns:
+    """The turns for which the condition is true."""
+    assert node.condition is not None
+    kind, place = node.kind, node.condition.origin.start
+
+    def selected(state: Evaluation) -> Iterator[Value]:
+        for element in turns(state):
+            value = condition(state)
+            if value is True:
+                yield element
+            elif value is not False:
+                raise _not_bool(value, place, kind)
+
+    return selected
+
+
+def _quantifier(
+    decisive: bool, node: Loop | PairLoop, turns: _Turns, condition: Closure
+) -> Closure:
+    """``exists`` where a true decides, ``all`` where a false does."""
+    assert node.condition is not None
+    kind, place = node.kind, node.condition.origin.start
+
+    def quantifier(state: Evaluation) -> Value:
+        failure: EvaluationError | None = None
+        for _ in turns(state):
+            try:
+                value = condition(state)
+            except CostLimitExceeded:
+                raise
+            except EvaluationError as error:
+                failure = failure or error
+                continue
+            if value is decisive:
+                return decisive
+            if type(value) is not bool:
+                failure = failure or _not_bool(value, place, kind)
+        if failure is not None:
+            raise failure
+        return not decisive
+
+    return quantifier
+
+
+def _exists_one(node: Loop | PairLoop, turns: _Turns, condition: Closure) -> Closure:
+    assert node.condition is not None
+    place = node.condition.origin.start
+
+    def exists_one(state: Evaluation) -> Value:
+        found = 0
+        for _ in turns(state):
+            value = condition(state)
+            if value is True:
+                found += 1
+            elif value is not False:
+                raise _not_bool(value, place, "exists_one")
+        return found == 1
+
+    return exists_one
+
+
+def _transform_map(node: Loop | PairLoop, turns: _Turns, transform: Closure) -> Closure:
+    slot = node.slot
+
+    def transform_map(state: Evaluation) -> Value:
+        slots = state.locals
+        return {encode_key(slots[slot]): transform(state) for _ in turns(state)}
+
+    return transform_map
+
+
+def _transform_map_entry(
+    node: Loop | PairLoop, turns: _Turns, transform: Closure
+) -> Closure:
+    assert node.transform is not None
+    place = node.transform.origin.start
+
+    def transform_map_entry(state: Evaluation) -> Value:
+        made: dict[Value, Value] = {}
+        for _ in turns(state):
+            entries = transform(state)
+            if type(entries) is not dict:
+                message = f"transformMapEntry needs a map, not {type_of(entries)}"
+                raise _at(EvaluationError(f"no such overload: {message}"), place)
+            state.charge(len(entries))
+            for key, value in entries.items():
+                _insert(made, decode_key(key), value, place)
+        return made
+
+    return transform_map_entry
+
+
+def _sort_by(node: Loop | PairLoop, turns: _Turns, transform: Closure) -> Closure:
+    from .ext_lists import sorted_by
+
+    place = node.place
+
+    def sort_by(state: Evaluation) -> Value:
+        elements, keys = [], []
+        for element in turns(state):
+            elements.append(element)
+            keys.append(transform(state))
+        try:
+            return sorted_by(state, elements, keys)
+        except EvaluationError as error:
+            raise _at(error, place)  # noqa: B904 - it is the same error
+
+    return sort_by
+
+
+def _map_optional(
+    node: Loop, looped: Closure, transform: Closure, cost: int
+) -> Closure:
+    """``optMap`` wraps what the transform gives; ``optFlatMap`` takes an optional."""
+    assert node.transform is not None
+    slot, flat, place = (
+        node.slot,
+        node.kind == "optFlatMap",
+        node.transform.origin.start,
+    )
+
+    def map_optional(state: Evaluation) -> Value:
+        optional = looped(state)
+        if type(optional) is not Optional:
+            raise _no_loop(node, optional)
+        if not optional.present:
+            return optional
+        state.charge(cost)
+        state.locals[slot] = optional.value
+        value = transform(state)
+        if not flat:
+            return Optional(value)
+        if type(value) is Optional:
+            return value
+        message = (
+            f"no such overload: optFlatMap needs an optional, not {type_of(value)}"
+        )
+        raise _at(EvaluationError(f"no such overload: {message}"), place)
+
+    return map_optional
+$cel_interpreter$);
+
+    v_sources := v_sources || jsonb_build_object('lexer', $cel_lexer$"""Source text to tokens (cel-spec, "Syntax", lexical part).
+
+String and number literals leave the lexer as values; what a name means is left to
+the parser.
+"""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from typing import Any, NamedTuple
+
+from . import source
+from .errors import InvalidExpression
+from .values import Uint
+
+KEYWORDS = frozenset({"false", "in", "null", "true"})
+RESERVED = frozenset(
+    {
+        "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+        "let", "loop", "namespace", "package", "return", "var", "void", "while",
+    }
+)  # fmt: skip
+
+
+class Token(NamedTuple):
+    """``kind`` is ``literal``, ``ident``, ``quoted``, ``end`` or an operator."""
+
+    kind: str
+    value: Any
+    start: int
+    end: int
+
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>   (?: [\t\n\f\r\ ]+ | //[^\n]* )+ )
+  | (?P<string>  [bB]?[rR]? (?: \"{3} | '{3} | \" | ' ) )
+  | (?P<double>  [0-9]*\.[0-9]+ (?:[eE][+-]?[0-9]+)? | [0-9]+[eE][+-]?[0-9]+ )
+  | (?P<integer> (?: 0[xX][0-9a-fA-F]+ | [0-9]+ ) [uU]? )
+  | (?P<ident>   [A-Za-z_][A-Za-z0-9_]* )
+  | (?P<quoted>  `[A-Za-z0-9_.\-/\ ]+` )
+  | (?P<op>      && | \|\| | == | != | <= | >= | [-+*/%!<>?:.,()\[\]{}] )
+    """,
+    re.VERBOSE,
+)
+
+# The rest of a literal up to its closing quote, by the opening one and rawness.
+_REST = {
+    ('"', False): re.compile(r'((?:[^"\\\r\n]|\\[^\r\n])*)"'),
+    ("'", False): re.compile(r"((?:[^'\\\r\n]|\\[^\r\n])*)'"),
+    ('"""', False): re.compile(r'((?:[^"\\]|\\.|"(?!""))*)"""', re.DOTALL),
+    ("'''", False): re.compile(r"((?:[^'\\]|\\.|'(?!''))*)'''", re.DOTALL),
+    ('"', True): re.compile(r'([^"\r\n]*)"'),
+    ("'", True): re.compile(r"([^'\r\n]*)'"),
+    ('"""', True): re.compile(r'((?:[^"]|"(?!""))*)"""'),
+    ("'''", True): re.compile(r"((?:[^']|'(?!''))*)'''"),
+}
+_ESCAPE = re.compile(
+    r"\\(?:([abfnrtv\\?\"'`])|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})"
+    r"|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|(.|\Z))",
+    re.DOTALL,
+)
+_SIMPLE = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    "\\": "\\",
+    "?": "?",
+    '"': '"',
+    "'": "'",
+    "`": "`",
+}
+_NEWLINE = re.compile(r"\r\n?")
+
+# More digits than any 64-bit literal has; int() need not look at them.
+_LONGEST_INTEGER = 40
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of an expression, closed by one of kind ``end``.
+
+    Raises :class:`InvalidExpression` at the first character that starts no token.
+    """
+    tokens: list[Token] = []
+    append = tokens.append
+    match = _TOKEN.match
+    position, length = 0, len(text)
+    while position < length:
+        found = match(text, position)
+        if found is None:
+            raise _unexpected(text, position)
+        kind, end = found.lastgroup, found.end()
+        if kind == "op":
+            lexeme = found.group()
+            append(Token(lexeme, lexeme, position, end))
+        elif kind == "ident":
+            append(Token("ident", found.group(), position, end))
+        elif kind == "integer":
+            value = _integer(text, position, found.group())
+            append(Token("literal", value, position, end))
+        elif kind == "double":
+            number = _double(text, position, found.group())
+            append(Token("literal", number, position, end))
+        elif kind == "string":
+            text_value, end = _string(text, position, found.group())
+            append(Token("literal", text_value, position, end))
+        elif kind == "quoted":
+            append(Token("quoted", found.group()[1:-1], position, end))
+        position = end
+    append(Token("end", None, length, length))
+    return tokens
+
+
+def _fail(text: str, offset: int, message: str, hint: str = "") -> InvalidExpression:
+    return InvalidExpression([source.problem(text, offset, message, hint)])
+
+
+def _unexpected(text: str, offset: int) -> InvalidExpression:
+    character = text[offset]
+    hints = {
+        "&": "write && for 'and'",
+        "|": "write || for 'or'",
+        "=": "write == to compare",
+        "`": "a quoted field name has letters, digits, spaces and _ . - / only",
+    }
+    shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+    return _fail(
+        text, offset, f"unexpected character {shown}", hints.get(character, "")
+    )
+
+
+def _integer(text: str, offset: int, lexeme: str) -> int:
+    unsigned = lexeme[-1] in "uU"
+    digits = lexeme[:-1] if unsigned else lexeme
+    hexadecimal = digits[:2] in ("0x", "0X")
+    if len(digits) > _LONGEST_INTEGER:
+        value = 1 << 64
+    else:
+        value = int(digits, 16 if hexadecimal else 10)
+    # One more than the largest int is left to the parser, for the sign before it.
+    if value > (0xFFFFFFFFFFFFFFFF if unsigned else 1 << 63):
+        kind = "uint" if unsigned else "int"
+        raise _fail(text, offset, f"{kind} literal {_short(lexeme)} is out of range")
+    return Uint(value) if unsigned else value
+
+
+def _double(text: str, offset: int, lexeme: str) -> float:
+    value = float(lexeme)
+    if value == inf:
+        raise _fail(text, offset, f"double literal {_short(lexeme)} is out of range")
+    return value
+
+
+def _short(lexeme: str) -> str:
+    return lexeme if len(lexeme) <= _LONGEST_INTEGER else lexeme[:20] + "..."
+
+
+def _string(text: str, start: int, opening: str) -> tuple[str | bytes, int]:
+    quote = opening.lstrip("bBrR")
+    prefix = opening[: len(opening) - len(quote)].lower()
+    raw, is_bytes = "r" in prefix, "b" in prefix
+    found = _REST[quote, raw].match(text, start + len(opening))
+    if found is None:
+        raise _fail(
+            text,
+            start,
+            "string literal is not closed",
+            f"end it with {quote} on the same line, or use triple quotes"
+            if len(quote) == 1
+            else f"end it with {quote}",
+        )
+    body = found.group(1)
+    if "\r" in body:
+        body = _NEWLINE.sub("\n", body)
+    value: str | bytes
+    if is_bytes:
+        value = _bytes(text, start, found.start(1), body, raw)
+    else:
+        value = body if raw else _unescape(text, found.start(1), body)
+    return value, found.end()
+
+
+def _unescape(text: str, offset: int, body: str) -> str:
+    if "\\" not in body:
+        return body
+
+    def replace(found: re.Match[str]) -> str:
+        simple, code_x, code_u, code_big, octal, _ = found.groups()
+        if simple is not None:
+            return _SIMPLE[simple]
+        if octal is not None:
+            return chr(int(octal, 8))
+        digits = code_x or code_u or code_big
+        if digits is None:
+            raise _bad_escape(text, offset, found)
+        code = int(digits, 16)
+        if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+            raise _fail(
+                text,
+                offset + found.start(),
+                f"{found.group()} is no Unicode scalar value",
+            )
+        return chr(code)
+
+    return _ESCAPE.sub(replace, body)
+
+
+def _bytes(text: str, start: int, offset: int, body: str, raw: bool) -> bytes:
+    try:
+        if raw or "\\" not in body:
+            return body.encode()
+        parts: list[bytes] = []
+        position = 0
+        for found in _ESCAPE.finditer(body):
+            parts.append(body[position : found.start()].encode())
+            simple, code_x, _, _, octal, _ = found.groups()
+            if simple is not None:
+                parts.append(_SIMPLE[simple].encode())
+            elif code_x is not None:
+                parts.append(bytes.fromhex(code_x))
+            elif octal is not None:
+                parts.append(bytes((int(octal, 8),)))
+            else:
+                raise _bad_escape(text, offset, found)
+            position = found.end()
+        parts.append(body[position:].encode())
+    except UnicodeEncodeError:
+        raise _fail(text, start, "bytes literal has a lone surrogate") from None
+    return b"".join(parts)
+
+
+def _bad_escape(text: str, offset: int, found: re.Match[str]) -> InvalidExpression:
+    return _fail(
+        text,
+        offset + found.start(),
+        f"invalid escape sequence {found.group()}",
+        r"valid are \a \b \f \n \r \t \v \\ \? \" \' \` \xHH \uHHHH \UHHHHHHHH "
+        r"(\u and \U in strings only) and octal \000 to \377",
+    )
+$cel_lexer$);
+
+    v_sources := v_sources || jsonb_build_object('library', $cel_library$"""What a function is: its name, its signatures, and the Python that computes it.
+
+A library is a mapping from names to functions; ``standard`` has cel-spec's own,
+extension libraries add theirs, each in a module that is imported when one of its
+functions is first looked up. Signatures are CEL declarations as cel-spec writes
+them, ``string.(int) -> string`` for a method; the checker reads their types, the
+interpreter only whether a call's form is among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from .values import Value
+
+Implementation = Callable[..., Value]
+"""Takes the evaluation's state, then the arguments; a method's target is first."""
+
+Validation = Callable[[Sequence[Value | None]], None]
+"""Looks at the arguments that are constants, None for the others, when a call is
+compiled, and raises :class:`EvaluationError` for one that can never work."""
+
+
+class Function(NamedTuple):
+    """A function of the language with all its overloads.
+
+    ``deferred`` is an implementation that takes closures in place of values, so that
+    an argument that is not needed is not evaluated; ``implementation`` then gives the
+    same result from values.
+    """
+
+    name: str
+    signatures: tuple[str, ...]
+    implementation: Implementation
+    validate: Validation | None = None
+    deferred: Implementation | None = None
+
+    def accepts(self, *, method: bool, arguments: int) -> bool:
+        """Whether some overload is called in this form with so many arguments."""
+        return (method, arguments) in _forms(self.signatures)
+
+    def usage(self) -> str:
+        """The signatures as a hint shows them."""
+        return "; ".join(
+            signature.replace(".(", f".{self.name}(")
+            if ".(" in signature
+            else self.name + signature
+            for signature in self.signatures
+        )
+
+
+_known_forms: dict[tuple[str, ...], frozenset[tuple[bool, int]]] = {}
+
+
+def _forms(signatures: tuple[str, ...]) -> frozenset[tuple[bool, int]]:
+    forms = _known_forms.get(signatures)
+    if forms is None:
+        forms = frozenset(map(_form, signatures))
+        _known_forms[signatures] = forms
+    return forms
+
+
+def _form(signature: str) -> tuple[bool, int]:
+    """Whether a signature is a method's, and how many arguments it has."""
+    head = signature[: signature.rindex(" -> ")]
+    method = ".(" in head
+    inside = head[head.index(".(") + 2 if method else 1 : -1]
+    if not inside.strip():
+        return method, 0
+    depth, count = 0, 1
+    for character in inside:
+        if character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+        elif character == "," and depth == 0:
+            count += 1
+    return method, count
+
+
+Library = Mapping[str, Function]
+
+
+def library(functions: Iterable[Function]) -> Library:
+    """Functions by name."""
+    return {function.name: function for function in functions}
+
+
+class Libraries(Library):
+    """A library and, behind it, extensions that are imported when they are needed.
+
+    ``extensions`` maps each function's name to the module of this package that has
+    it, in its ``LIBRARY``. The names are known without importing anything.
+    """
+
+    def __init__(self, core: Library, extensions: Mapping[str, str]) -> None:
+        self._loaded = dict(core)
+        self._extensions = extensions
+
+    def __getitem__(self, name: str) -> Function:
+        function = self._loaded.get(name)
+        if function is None:
+            module = import_module(f".{self._extensions[name]}", __package__)
+            # Another thread may do the same; the outcome is equal.
+            self._loaded.update(module.LIBRARY)
+            function = self._loaded[name]
+        return function
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaded or name in self._extensions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._loaded, **self._extensions})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+$cel_library$);
+
+    v_sources := v_sources || jsonb_build_object('limits', $cel_limits$"""The bounds that keep one tenant's expression from hurting the others.
+
+Each has a documented default; exceeding one is an error with its own SQLSTATE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one expression and one evaluation may use."""
+
+    expression_length: int = 32_768
+    """Code points of an expression."""
+
+    nesting: int = 100
+    """Levels of an expression: brackets, calls, operators, member selections."""
+
+    cost: int = 1_000_000
+    """Cost units of one evaluation: about one for each step; a step over a string
+    of n code points costs n / 10 more, over a list or map of n elements n more."""
+
+
+DEFAULT_LIMITS = Limits()
+$cel_limits$);
+
+    v_sources := v_sources || jsonb_build_object('macros', $cel_macros$"""Macro expansion: calls that bind variables become nodes of their own.
+
+cel-spec's ``has``, ``all``, ``exists``, ``exists_one``, ``map`` and ``filter``
+("Macros"), and those of the extension libraries: comprehensions with two variables,
+``cel.bind`` and ``cel.block``, ``optMap`` and ``optFlatMap``, ``sortBy``, and
+``math.greatest`` and ``math.least`` for their many arguments. A call whose name and
+number of arguments fit no macro stays a call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import source
+from .errors import InvalidExpression
+from .syntax import (
+    Binding,
+    Call,
+    Comprehension,
+    Ident,
+    ListLiteral,
+    Literal,
+    MapLiteral,
+    Node,
+    Select,
+    StructLiteral,
+)
+from .values import NUMERIC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def expand(call: Call, text: str) -> Node:
+    """The expansion of a call, or the call itself where it is no macro.
+
+    Raises :class:`InvalidExpression` for a macro whose arguments do not fit.
+    """
+    macro = _MACROS.get((call.function, call.target is not None, len(call.arguments)))
+    if macro is None:
+        target = call.target
+        if type(target) is not Ident or target.absolute:
+            return call
+        macro = _NAMESPACED.get((target.name, call.function))
+    return call if macro is None else macro(call, text)
+
+
+def _fail(text: str, offset: int, message: str, hint: str) -> InvalidExpression:
+    return InvalidExpression([source.problem(text, offset, message, hint)])
+
+
+def _has(call: Call, text: str) -> Node:
+    (argument,) = call.arguments
+    if not isinstance(argument, Select) or argument.test:
+        raise _fail(
+            text,
+            argument.start,
+            "has() takes a field selection",
+            'write has(a.b); for a key, write "b" in a',
+        )
+    if argument.optional:
+        raise _fail(
+            text,
+            argument.start,
+            "has() takes a field selection without '?'",
+            f"write has(a.{argument.field}), or a.?{argument.field}.hasValue()",
+        )
+    return Select(call.start, call.end, argument.operand, argument.field, test=True)
+
+
+def _variable(argument: Node, text: str, example: str) -> str:
+    if not isinstance(argument, Ident) or argument.absolute:
+        raise _fail(
+            text,
+            argument.start,
+            "a macro's variable must be a simple name",
+            f"for example {example}",
+        )
+    return argument.name
+
+
+def _comprehension(kind: str) -> Callable[[Call, str], Node]:
+    """A macro with one variable."""
+
+    def build(call: Call, text: str) -> Node:
+        assert call.target is not None
+        example = f"items.{call.function}(item, item > 0)"
+        variable = _variable(call.arguments[0], text, example)
+        condition: Node | None = call.arguments[1]
+        transform: Node | None = None
+        if kind not in ("all", "exists", "exists_one", "filter"):
+            transform = call.arguments[-1]
+            if len(call.arguments) == 2:
+                condition = None
+        return Comprehension(
+            call.start,
+            call.end,
+            kind,
+            variable,
+            call.target,
+            condition,
+            transform,
+            call.place,
+        )
+
+    return build
+
+
+def _pair_comprehension(kind: str) -> Callable[[Call, str], Node]:
+    """A macro with two variables."""
+
+    def build(call: Call, text: str) -> Node:
+        assert call.target is not None
+        example = f"items.{call.function}(key, value, key != value)"
+        first = _variable(call.arguments[0], text, example)
+        second = _variable(call.arguments[1], text, example)
+        if first == second:
+            raise _fail(
+                text,
+                call.arguments[1].start,
+                f"both variables of the macro are named {first}",
+                f"for example {example}",
+            )
+        condition: Node | None = call.arguments[2]
+        transform: Node | None = None
+        if kind.startswith("transform"):
+            transform = call.arguments[-1]
+            if len(call.arguments) == 3:
+                condition = None
+        return Comprehension(
+            call.start,
+            call.end,
+            kind,
+            first,
+            call.target,
+            condition,
+            transform,
+            call.place,
+            second,
+        )
+
+    return build
+
+
+# cel.bind and cel.block
+
+
+def _arguments(call: Call, text: str, count: int, usage: str) -> list[Node]:
+    if len(call.arguments) != count:
+        assert isinstance(call.target, Ident)
+        raise _fail(
+            text,
+            call.place,
+            f"{call.target.name}.{call.function} takes {count} arguments",
+            usage,
+        )
+    return call.arguments
+
+
+def _bind(call: Call, text: str) -> Node:
+    example = "cel.bind(total, price * count, total > 10 && total < 20)"
+    name, value, body = _arguments(call, text, 3, example)
+    variable = _variable(name, text, example)
+    return Binding(call.start, call.end, [(variable, value)], body)
+
+
+def _block(call: Call, text: str) -> Node:
+    example = "cel.block([a + b, cel.index(0) * 2], cel.index(1) > 10)"
+    slots, body = _arguments(call, text, 2, example)
+    if not isinstance(slots, ListLiteral) or slots.optionals:
+        raise _fail(
+            text, slots.start, "the first argument of cel.block must be a list", example
+        )
+    bindings = [(_slot(index), value) for index, value in enumerate(slots.elements)]
+    return Binding(call.start, call.end, bindings, body)
+
+
+def _slot(index: int) -> str:
+    """The name of a block's slot, which no name in a source text can be."""
+    return f"@index{index}"
+
+
+def _index(call: Call, text: str) -> Node:
+    (number,) = _numbers(call, text, "cel.index(0)", 1)
+    return Ident(call.start, call.end, _slot(number))
+
+
+def _numbered_variable(kind: str) -> Callable[[Call, str], Node]:
+    """``cel.iterVar(depth, number)``: a macro's variable that has no name."""
+
+    def build(call: Call, text: str) -> Node:
+        depth, number = _numbers(call, text, f"cel.{call.function}(0, 0)", 2)
+        return Ident(call.start, call.end, f"@{kind}:{depth}:{number}")
+
+    return build
+
+
+def _numbers(call: Call, text: str, example: str, count: int) -> list[int]:
+    numbers = []
+    for argument in _arguments(call, text, count, f"for example {example}"):
+        value = argument.value if isinstance(argument, Literal) else None
+        if type(value) is not int or value < 0:
+            raise _fail(
+                text,
+                argument.start,
+                f"cel.{call.function} takes integer literals",
+                f"for example {example}",
+            )
+        numbers.append(value)
+    return numbers
+
+
+# math.greatest and math.least
+
+
+def _extreme(call: Call, text: str) -> Node:
+    """Many arguments become one list; what can be no number is refused."""
+    name = f"math.{call.function}"
+    arguments = call.arguments
+    if not arguments:
+        raise _fail(
+            text, call.place, f"{name} takes numbers", f"for example {name}(a, b, 10)"
+        )
+    checked = arguments
+    if len(arguments) == 1 and isinstance(arguments[0], ListLiteral):
+        checked = arguments[0].elements
+        if not checked:
+            raise _fail(
+                text,
+                arguments[0].start,
+                f"{name} of an empty list",
+                "there must be a number at least",
+            )
+    for argument in checked:
+        if _is_no_number(argument):
+            raise _fail(
+                text,
+                argument.start,
+                f"{name} takes numbers",
+                f"for example {name}(a, b, 10), or {name}(list)",
+            )
+    if len(arguments) > 2:
+        span = arguments[0].start, arguments[-1].end
+        arguments = [ListLiteral(*span, arguments)]
+    return Call(call.start, call.end, name, None, arguments, call.place)
+
+
+def _is_no_number(node: Node) -> bool:
+    if isinstance(node, Literal):
+        return type(node.value) not in NUMERIC
+    return isinstance(node, ListLiteral | MapLiteral | StructLiteral)
+
+
+# By name, whether called as a method, and the number of arguments.
+_MACROS: dict[tuple[str, bool, int], Callable[[Call, str], Node]] = {
+    ("has", False, 1): _has,
+    ("all", True, 2): _comprehension("all"),
+    ("exists", True, 2): _comprehension("exists"),
+    ("exists_one", True, 2): _comprehension("exists_one"),
+    ("existsOne", True, 2): _comprehension("exists_one"),
+    ("filter", True, 2): _comprehension("filter"),
+    ("map", True, 2): _comprehension("map"),
+    ("map", True, 3): _comprehension("map"),
+    ("optMap", True, 2): _comprehension("optMap"),
+    ("optFlatMap", True, 2): _comprehension("optFlatMap"),
+    ("sortBy", True, 2): _comprehension("sortBy"),
+    ("all", True, 3): _pair_comprehension("all"),
+    ("exists", True, 3): _pair_comprehension("exists"),
+    ("exists_one", True, 3): _pair_comprehension("exists_one"),
+    ("existsOne", True, 3): _pair_comprehension("exists_one"),
+    **{
+        (kind, True, count): _pair_comprehension(kind)
+        for kind in ("transformList", "transformMap", "transformMapEntry")
+        for count in (3, 4)
+    },
+}
+
+# By namespace and name: a name with a dot, whatever the arguments.
+_NAMESPACED: dict[tuple[str, str], Callable[[Call, str], Node]] = {
+    ("cel", "bind"): _bind,
+    ("cel", "block"): _block,
+    ("cel", "index"): _index,
+    ("cel", "iterVar"): _numbered_variable("it"),
+    ("cel", "accuVar"): _numbered_variable("ac"),
+    ("math", "greatest"): _extreme,
+    ("math", "least"): _extreme,
+}
+$cel_macros$);
+
+    v_sources := v_sources || jsonb_build_object('numbers', $cel_numbers$"""Numbers as CEL counts, on Python's ``int`` and ``float`` (cel-spec, "Values").
+
+Python's integers have no end, its ``//`` and ``%`` round down, its ``/`` raises and its
+parsers take ``1_000`` and blanks. Here int and uint end at 64 bits, division rounds
+toward zero, a double divides to infinity or NaN, and text is read as cel-go reads it.
+
+The functions take operands of the right type; which types an operator accepts is the
+evaluator's to decide. ``+``, ``-``, ``*`` and comparisons of two floats are Python's
+own, and so are comparisons of an int with a float, which Python does exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from math import copysign, isfinite, isinf, isnan
+from typing import Final
+
+from .errors import EvaluationError
+from .values import Uint
+
+INT_MIN: Final = -(1 << 63)
+INT_MAX: Final = (1 << 63) - 1
+UINT_MAX: Final = (1 << 64) - 1
+
+
+def _overflow() -> EvaluationError:
+    return EvaluationError("integer overflow: the result does not fit 64 bits")
+
+
+def _unsigned_overflow() -> EvaluationError:
+    return EvaluationError(
+        "unsigned integer overflow: the result is negative or does not fit 64 bits"
+    )
+
+
+# --- int -----------------------------------------------------------------------------
+
+
+def check_int(value: int) -> int:
+    """The value, or an overflow error where it does not fit 64 bits."""
+    if INT_MIN <= value <= INT_MAX:
+        return value
+    raise _overflow()
+
+
+def add_int(left: int, right: int) -> int:
+    """``int + int``, or an overflow error."""
+    result = left + right
+    if INT_MIN <= result <= INT_MAX:
+        return result
+    raise _overflow()
+
+
+def subtract_int(left: int, right: int) -> int:
+    """``int - int``, or an overflow error."""
+    result = left - right
+    if INT_MIN <= result <= INT_MAX:
+        return result
+    raise _overflow()
+
+
+def multiply_int(left: int, right: int) -> int:
+    """``int * int``, or an overflow error."""
+    result = left * right
+    if INT_MIN <= result <= INT_MAX:
+        return result
+    raise _overflow()
+
+
+def divide_int(left: int, right: int) -> int:
+    """``int / int`` rounded toward zero; ``-2**63 / -1`` overflows."""
+    if right == 0:
+        raise EvaluationError("divide by zero")
+    if (left < 0) == (right < 0):
+        result = left // right
+        if result > INT_MAX:
+            raise _overflow()
+        return result
+    return -(-left // right)
+
+
+def modulo_int(left: int, right: int) -> int:
+    """``int % int`` with the sign of the dividend; ``-2**63 % -1`` overflows."""
+    if right == 0:
+        raise EvaluationError("modulus by zero")
+    if right == -1 and left == INT_MIN:
+        raise _overflow()
+    result = abs(left) % abs(right)
+    return result if left >= 0 else -result
+
+
+def negate_int(value: int) -> int:
+    """``-int``; the smallest int has no positive counterpart."""
+    if value == INT_MIN:
+        raise _overflow()
+    return -value
+
+
+# --- uint ----------------------------------------------------------------------------
+
+
+def add_uint(left: int, right: int) -> Uint:
+    """``uint + uint``, or an overflow error."""
+    result = int(left) + int(right)
+    if result <= UINT_MAX:
+        return Uint(result)
+    raise _unsigned_overflow()
+
+
+def subtract_uint(left: int, right: int) -> Uint:
+    """``uint - uint``, an overflow error below zero."""
+    if right <= left:
+        return Uint(int(left) - int(right))
+    raise _unsigned_overflow()
+
+
+def multiply_uint(left: int, right: int) -> Uint:
+    """``uint * uint``, or an overflow error."""
+    result = int(left) * int(right)
+    if result <= UINT_MAX:
+        return Uint(result)
+    raise _unsigned_overflow()
+
+
+def divide_uint(left: int, right: int) -> Uint:
+    """``uint / uint`` rounded down."""
+    if right == 0:
+        raise EvaluationError("divide by zero")
+    return Uint(int(left) // int(right))
+
+
+def modulo_uint(left: int, right: int) -> Uint:
+    """``uint % uint``."""
+    if right == 0:
+        raise EvaluationError("modulus by zero")
+    return Uint(int(left) % int(right))
+
+
+# --- double --------------------------------------------------------------------------
+
+
+def divide_double(left: float, right: float) -> float:
+    """``double / double`` of IEEE 754: by zero it is an infinity, or NaN for 0 / 0."""
+    if right != 0.0:
+        return left / right
+    if left == 0.0 or isnan(left):
+        return float("nan")
+    return copysign(float("inf"), left) * copysign(1.0, right)
+
+
+def compare_int_double(left: int, right: float) -> int | None:
+    """-1, 0 or 1 of an int or uint against a double, ``None`` where that is NaN.
+
+    Exact: 9007199254740993 is greater than 9007199254740992.0.
+    """
+    if left < right:
+        return -1
+    if left > right:
+        return 1
+    return 0 if left == right else None
+
+
+# --- conversions ---------------------------------------------------------------------
+
+
+def double_to_int(value: float) -> int:
+    """``int(double)``: toward zero, both ends of the range excluded, as in cel-go."""
+    if -9223372036854775808.0 < value < 9223372036854775808.0:
+        return int(value)
+    raise EvaluationError(f"range error: {format_double(value)} does not fit int")
+
+
+def uint_to_int(value: int) -> int:
+    """``int(uint)``."""
+    if value <= INT_MAX:
+        return int(value)
+    raise EvaluationError(f"range error: {int(value)}u does not fit int")
+
+
+def double_to_uint(value: float) -> Uint:
+    """``uint(double)``: toward zero; negative numbers are refused, -0.5 too."""
+    if 0.0 <= value < 18446744073709551616.0:
+        return Uint(int(value))
+    raise EvaluationError(f"range error: {format_double(value)} does not fit uint")
+
+
+def int_to_uint(value: int) -> Uint:
+    """``uint(int)``."""
+    if value >= 0:
+        return Uint(value)
+    raise EvaluationError(f"range error: {value} does not fit uint")
+
+
+# [0-9], not \d, which takes the digits of every script.
+_INT = re.compile(r"[+-]?[0-9]+")
+_UINT = re.compile(r"[0-9]+")
+_DOUBLE = re.compile(
+    r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(inf|infinity))|nan",
+    re.ASCII | re.IGNORECASE,
+)
+# No number of 64 bits has more digits; reading thousands of them would be slow.
+_MAX_DIGITS = 20
+
+
+def _shown(text: str) -> str:
+    """Quote what a user wrote, shortened so that a message stays readable."""
+    return repr(text if len(text) <= 64 else text[:61] + "...")
+
+
+def parse_int(text: str) -> int:
+    """``int(string)``: decimal digits with an optional sign, nothing else."""
+    if _INT.fullmatch(text) is None:
+        raise EvaluationError(f"cannot convert {_shown(text)} to int")
+    if len(text) > _MAX_DIGITS:
+        digits = text.lstrip("+-").lstrip("0")
+        if len(digits) > _MAX_DIGITS:
+            raise EvaluationError(f"range error: {_shown(text)} does not fit int")
+        text = text[0] + digits if text[0] == "-" else digits or "0"
+        text = "0" if text == "-" else text
+    value = int(text)
+    if INT_MIN <= value <= INT_MAX:
+        return value
+    raise EvaluationError(f"range error: {_shown(text)} does not fit int")
+
+
+def parse_uint(text: str) -> Uint:
+    """``uint(string)``: decimal digits without a sign, nothing else."""
+    if _UINT.fullmatch(text) is None:
+        raise EvaluationError(f"cannot convert {_shown(text)} to uint")
+    if len(text) > _MAX_DIGITS:
+        digits = text.lstrip("0")
+        if len(digits) > _MAX_DIGITS:
+            raise EvaluationError(f"range error: {_shown(text)} does not fit uint")
+        text = digits or "0"
+    value = int(text)
+    if value <= UINT_MAX:
+        return Uint(value)
+    raise EvaluationError(f"range error: {_shown(text)} does not fit uint")
+
+
+def parse_double(text: str) -> float:
+    """``double(string)``: a decimal number, ``inf``, ``infinity`` or ``nan``.
+
+    As in cel-go, letter case of the words does not matter and a number too large for a
+    double is an error, not an infinity. Hexadecimal and underscores are refused.
+    """
+    match = _DOUBLE.fullmatch(text)
+    if match is None:
+        raise EvaluationError(f"cannot convert {_shown(text)} to double")
+    value = float(text)
+    if isinf(value) and match[1] is None:
+        raise EvaluationError(f"range error: {_shown(text)} does not fit double")
+    return value
+
+
+def format_double(value: float) -> str:
+    """``string(double)``: the shortest digits that read back, laid out as cel-go does.
+
+    That is Go's ``%g``: no fraction where there is none (``1``), an exponent below
+    1e-4 and from 1e6 on (``1e+06``), ``NaN``, ``+Inf``, ``-Inf``.
+    """
+    if not isfinite(value):
+        return "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    size = abs(value)
+    if size < 1e6 or size >= 1e16:
+        # Python's own exponents start at the same 1e-4 below, and at 1e16 above.
+        return text.removesuffix(".0")
+    sign = "-" if value < 0 else ""
+    whole, _, fraction = text.lstrip("-").partition(".")
+    exponent = len(whole) - 1
+    digits = (whole + fraction).rstrip("0")
+    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+    return f"{sign}{mantissa}e+{exponent:02d}"
+$cel_numbers$);
+
+    v_sources := v_sources || jsonb_build_object('operators', $cel_operators$"""The operators of CEL on values (cel-spec, "Operators" and "Equality").
+
+Each takes the evaluation's state first, to charge for work that grows, and raises
+:class:`EvaluationError` for operands that it is not defined for.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+from . import numbers, temporal
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .temporal import Duration, Timestamp
+from .values import ABSENT, NUMERIC, Optional, Uint, Value, encode_key, type_of
+
+_ORDERED = frozenset({bool, str, bytes, Timestamp, Duration})
+
+
+def no_overload(name: str, *arguments: Value) -> EvaluationError:
+    """The error of a function that is not defined for these arguments."""
+    kinds = ", ".join(str(type_of(argument)) for argument in arguments)
+    return EvaluationError(f"no such overload: {name}({kinds})")
+
+
+def _no_operator(symbol: str, left: Value, right: Value) -> EvaluationError:
+    return EvaluationError(
+        f"no such overload: {type_of(left)} {symbol} {type_of(right)}"
+    )
+
+
+# Equality and order
+
+
+def equal(state: Evaluation, left: Value, right: Value) -> bool:
+    """``==``: true for equal values of one type, and for equal numbers of any."""
+    kind = type(left)
+    if kind is not type(right):
+        # Python compares an int and a float by their exact values, as CEL asks.
+        return kind in NUMERIC and type(right) in NUMERIC and bool(left == right)
+    if kind is list:
+        if len(left) != len(right):
+            return False
+        state.charge(len(left))
+        return all(map(equal, repeat(state), left, right))
+    if kind is dict:
+        if len(left) != len(right):
+            return False
+        state.charge(len(left))
+        return all(
+            key in right and equal(state, value, right[key])
+            for key, value in left.items()
+        )
+    if kind is str or kind is bytes:
+        # Only text of equal length is looked into.
+        if len(left) == len(right):
+            state.charge(len(left) // CHARACTERS_PER_UNIT)
+    elif kind is Optional:
+        if left.present and right.present:
+            return equal(state, left.value, right.value)
+        return bool(left.present is right.present)
+    return bool(left == right)
+
+
+def not_equal(state: Evaluation, left: Value, right: Value) -> bool:
+    """``!=``: the negation of ``==``."""
+    return not equal(state, left, right)
+
+
+def _comparable(state: Evaluation, symbol: str, left: Value, right: Value) -> None:
+    kind = type(left)
+    if kind is type(right) and (kind in _ORDERED or kind in NUMERIC):
+        if kind is str or kind is bytes:
+            state.charge(min(len(left), len(right)) // CHARACTERS_PER_UNIT)
+    elif kind not in NUMERIC or type(right) not in NUMERIC:
+        raise _no_operator(symbol, left, right)
+
+
+def less(state: Evaluation, left: Value, right: Value) -> bool:
+    """``<``, on bool, numbers, string, bytes, timestamp and duration."""
+    _comparable(state, "<", left, right)
+    return bool(left < right)
+
+
+def less_equal(state: Evaluation, left: Value, right: Value) -> bool:
+    """``<=``."""
+    _comparable(state, "<=", left, right)
+    return bool(left <= right)
+
+
+def greater(state: Evaluation, left: Value, right: Value) -> bool:
+    """``>``."""
+    _comparable(state, ">", left, right)
+    return bool(left > right)
+
+
+def greater_equal(state: Evaluation, left: Value, right: Value) -> bool:
+    """``>=``."""
+    _comparable(state, ">=", left, right)
+    return bool(left >= right)
+
+
+# Arithmetic
+
+
+def add(state: Evaluation, left: Value, right: Value) -> Value:
+    """``+``: numbers of one type, strings, bytes, lists, times."""
+    kind = type(left)
+    if kind is type(right):
+        if kind is int:
+            return numbers.add_int(left, right)
+        if kind is float:
+            return left + right
+        if kind is str or kind is bytes:
+            state.charge((len(left) + len(right)) // CHARACTERS_PER_UNIT)
+            return left + right
+        if kind is list:
+            state.charge(len(left) + len(right))
+            return left + right
+        if kind is Uint:
+            return numbers.add_uint(left, right)
+        if kind is Duration:
+            return temporal.add_durations(left, right)
+    elif kind is Timestamp and type(right) is Duration:
+        return temporal.add_to_timestamp(left, right)
+    elif kind is Duration and type(right) is Timestamp:
+        return temporal.add_to_timestamp(right, left)
+    raise _no_operator("+", left, right)
+
+
+def subtract(state: Evaluation, left: Value, right: Value) -> Value:
+    """``-``: numbers of one type, and times."""
+    kind = type(left)
+    if kind is type(right):
+        if kind is int:
+            return numbers.subtract_int(left, right)
+        if kind is float:
+            return left - right
+        if kind is Uint:
+            return numbers.subtract_uint(left, right)
+        if kind is Duration:
+            return temporal.subtract_durations(left, right)
+        if kind is Timestamp:
+            return temporal.subtract_timestamps(left, right)
+    elif kind is Timestamp and type(right) is Duration:
+        return temporal.subtract_from_timestamp(left, right)
+    raise _no_operator("-", left, right)
+
+
+def multiply(state: Evaluation, left: Value, right: Value) -> Value:
+    """``*``: numbers of one type."""
+    kind = type(left)
+    if kind is type(right):
+        if kind is int:
+            return numbers.multiply_int(left, right)
+        if kind is float:
+            return left * right
+        if kind is Uint:
+            return numbers.multiply_uint(left, right)
+    raise _no_operator("*", left, right)
+
+
+def divide(state: Evaluation, left: Value, right: Value) -> Value:
+    """``/``: integers truncate toward zero; doubles follow IEEE 754."""
+    kind = type(left)
+    if kind is type(right):
+        if kind is int:
+            return numbers.divide_int(left, right)
+        if kind is float:
+            return numbers.divide_double(left, right)
+        if kind is Uint:
+            return numbers.divide_uint(left, right)
+    raise _no_operator("/", left, right)
+
+
+def modulo(state: Evaluation, left: Value, right: Value) -> Value:
+    """``%``: integers only; the result has the sign of the dividend."""
+    kind = type(left)
+    if kind is type(right):
+        if kind is int:
+            return numbers.modulo_int(left, right)
+        if kind is Uint:
+            return numbers.modulo_uint(left, right)
+    raise _no_operator("%", left, right)
+
+
+def negate(state: Evaluation, operand: Value) -> Value:
+    """Unary ``-``: int and double."""
+    kind = type(operand)
+    if kind is int:
+        return numbers.negate_int(operand)
+    if kind is float:
+        return -operand
+    raise EvaluationError(f"no such overload: -{type_of(operand)}")
+
+
+def invert(state: Evaluation, operand: Value) -> bool:
+    """``!``: bool only."""
+    if operand is True:
+        return False
+    if operand is False:
+        return True
+    raise EvaluationError(f"no such overload: !{type_of(operand)}")
+
+
+# Lists and maps
+
+
+def _find(container: Value, key: Value) -> tuple[bool, Value]:
+    """Whether a list or map has something under a key, and what."""
+    kind = type(container)
+    if kind is dict:
+        try:
+            stored = encode_key(key)
+        except KeyError:
+            raise EvaluationError(f"unsupported key type: {type_of(key)}") from None
+        return stored in container, container.get(stored)
+    if kind is list:
+        position = key
+        if type(key) is float and key.is_integer():
+            position = int(key)
+        elif type(key) is not int and type(key) is not Uint:
+            raise EvaluationError(f"unsupported index type: {type_of(key)}")
+        if 0 <= position < len(container):
+            return True, container[position]
+        return False, None
+    raise EvaluationError(f"no such overload: {type_of(container)}[{type_of(key)}]")
+
+
+def index(state: Evaluation, container: Value, key: Value) -> Value:
+    """``container[key]``: a list's element from 0, or a map's value.
+
+    Of an optional list or map it is optional, as ``container[?key]``.
+    """
+    if type(container) is Optional:
+        return index_optionally(state, container, key)
+    found, value = _find(container, key)
+    if found:
+        return value
+    if type(container) is dict:
+        raise EvaluationError(f"no such key: {shown(key)}")
+    raise EvaluationError(
+        f"index out of bounds: {shown(key)} in a list of {len(container)}"
+    )
+
+
+def index_optionally(state: Evaluation, container: Value, key: Value) -> Optional:
+    """``container[?key]``: an optional, which is absent where the key is."""
+    if type(container) is Optional:
+        if not container.present:
+            return container
+        container = container.value
+    found, value = _find(container, key)
+    return Optional(value) if found else ABSENT
+
+
+def contains(state: Evaluation, element: Value, container: Value) -> bool:
+    """``element in container``: a list's elements or a map's keys."""
+    kind = type(container)
+    if kind is list:
+        state.charge(len(container))
+        return any(map(equal, repeat(state), repeat(element), container))
+    if kind is dict:
+        try:
+            return encode_key(element) in container
+        except KeyError:
+            return False
+    raise _no_operator("in", element, container)
+
+
+def shown(value: Value) -> str:
+    """A scalar as an error message shows it, cut where it is long."""
+    if type(value) is bool:
+        return "true" if value else "false"
+    text = f'"{value}"' if type(value) is str else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+$cel_operators$);
+
+    v_sources := v_sources || jsonb_build_object('parser', $cel_parser$"""Tokens to a syntax tree (cel-spec, "Syntax"), by precedence climbing.
+
+The grammar is complete, with the quoted field names and optional selections of
+later revisions of the specification. Whether a name means anything is left to
+the checker; macros are expanded here (module ``macros``).
+"""
+
+from __future__ import annotations
+
+from . import macros, source
+from .errors import ExpressionTooLarge, InvalidExpression
+from .lexer import KEYWORDS, RESERVED, Token, tokenize
+from .limits import DEFAULT_LIMITS, Limits
+from .syntax import (
+    Call,
+    Conditional,
+    Ident,
+    ListLiteral,
+    Literal,
+    Logical,
+    MapLiteral,
+    Node,
+    Select,
+    StructLiteral,
+)
+
+# Binary operators: precedence, and the name of the function or of the chain.
+_BINARY = {
+    "||": (1, "||"),
+    "&&": (2, "&&"),
+    "<": (3, "_<_"),
+    "<=": (3, "_<=_"),
+    ">": (3, "_>_"),
+    ">=": (3, "_>=_"),
+    "==": (3, "_==_"),
+    "!=": (3, "_!=_"),
+    "in": (3, "@in"),
+    "+": (4, "_+_"),
+    "-": (4, "_-_"),
+    "*": (5, "_*_"),
+    "/": (5, "_/_"),
+    "%": (5, "_%_"),
+}
+_CONSTANTS = {"true": True, "false": False, "null": None}
+_MAX_INT = (1 << 63) - 1
+
+
+def parse(
+    text: str, *, limits: Limits = DEFAULT_LIMITS, expand_macros: bool = True
+) -> Node:
+    """The syntax tree of an expression.
+
+    Raises :class:`InvalidExpression` with the place of the first syntax error and
+    :class:`ExpressionTooLarge` beyond ``limits``.
+    """
+    if len(text) > limits.expression_length:
+        raise ExpressionTooLarge(
+            [
+                source.problem(
+                    text,
+                    0,
+                    f"expression has {len(text):,} characters",
+                    f"the limit is {limits.expression_length:,}; split the rule, "
+                    "or move lists of values into the facts",
+                )
+            ]
+        )
+    parser = _Parser(text, tokenize(text), limits, expand_macros)
+    tree = parser.expression()
+    if parser.token.kind != "end":
+        raise parser.unexpected("an operator or the end of the expression")
+    parser.check_depth(tree)
+    return tree
+
+
+class _Parser:
+    """The parser's state: the current token and how deep it stands."""
+
+    def __init__(
+        self, text: str, tokens: list[Token], limits: Limits, expand_macros: bool
+    ) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.index = 0
+        self.token = tokens[0]
+        self.depth = 0
+        self.limits = limits
+        self.expand_macros = expand_macros
+
+    # Errors
+
+    def fail(self, offset: int, message: str, hint: str = "") -> InvalidExpression:
+        return InvalidExpression([source.problem(self.text, offset, message, hint)])
+
+    def unexpected(self, expected: str) -> InvalidExpression:
+        token = self.token
+        if token.kind == "end":
+            return self.fail(
+                token.start, f"expression ends where {expected} must stand"
+            )
+        lexeme = self.text[token.start : token.end]
+        if len(lexeme) > 40:
+            lexeme = lexeme[:37] + "..."
+        hint = ""
+        if token.kind == "ident" and lexeme in RESERVED:
+            hint = f"{lexeme} is a reserved word"
+        return self.fail(token.start, f"unexpected {lexeme}, expected {expected}", hint)
+
+    def too_deep(self, offset: int) -> ExpressionTooLarge:
+        return ExpressionTooLarge(
+            [
+                source.problem(
+                    self.text,
+                    offset,
+                    f"expression nests deeper than {self.limits.nesting} levels",
+                    "split it into derived fields, or use a list with a macro",
+                )
+            ]
+        )
+
+    def check_depth(self, tree: Node) -> None:
+        """Refuse trees that grew deep without nested brackets, as a+a+a+... does."""
+        level, depth = [tree], 0
+        while level:
+            depth += 1
+            if depth > self.limits.nesting:
+                raise self.too_deep(level[0].start)
+            level = [child for node in level for child in node.children()]
+
+    # Tokens
+
+    def advance(self) -> Token:
+        token = self.token
+        self.index += 1
+        self.token = self.tokens[self.index]
+        return token
+
+    def accept(self, kind: str) -> bool:
+        if self.token.kind != kind:
+            return False
+        self.advance()
+        return True
+
+    def expect(self, kind: str, expected: str) -> Token:
+        if self.token.kind != kind:
+            raise self.unexpected(expected)
+        return self.advance()
+
+    # Grammar
+
+    def expression(self) -> Node:
+        """``a ? b : c``, or anything that binds tighter."""
+        self.depth += 1
+        if self.depth > self.limits.nesting:
+            raise self.too_deep(self.token.start)
+        condition = self.binary(1)
+        if self.accept("?"):
+            then = self.binary(1)
+            self.expect(":", "the ':' of a conditional")
+            otherwise = self.expression()
+            condition = Conditional(
+                condition.start, otherwise.end, condition, then, otherwise
+            )
+        self.depth -= 1
+        return condition
+
+    def binary(self, least: int) -> Node:
+        """Operators of at least this precedence, the tighter ones first."""
+        left = self.unary()
+        while True:
+            token = self.token
+            name = token.value if token.kind == "ident" else token.kind
+            precedence, function = _BINARY.get(name, (0, ""))
+            if precedence < least:
+                return left
+            if function == name:
+                operands = [left]
+                while self.accept(name):
+                    operands.append(self.binary(precedence + 1))
+                left = Logical(left.start, operands[-1].end, name, operands)
+                continue
+            self.advance()
+            right = self.binary(precedence + 1)
+            left = Call(
+                left.start, right.end, function, None, [left, right], token.start
+            )
+
+    def unary(self) -> Node:
+        kind = self.token.kind
+        if kind not in ("!", "-"):
+            return self.member(self.primary())
+        operators = [self.advance()]
+        while self.token.kind == kind:
+            operators.append(self.advance())
+        operand: Node | None = None
+        if kind == "-" and self.token.kind == "literal":
+            # The sign belongs to the number: -9223372036854775808 is an int, and
+            # -1.abs() a method of -1.
+            operand = self.negative_literal(operators[-1])
+        if operand is None:
+            operand = self.member(self.primary())
+        else:
+            operators.pop()
+            operand = self.member(operand)
+        # Pairs of signs cancel, as in cel-go, but for the last pair: the operand's
+        # type is still tested.
+        for sign in reversed(operators[: 2 - len(operators) % 2]):
+            function = "!_" if kind == "!" else "-_"
+            operand = Call(
+                sign.start, operand.end, function, None, [operand], sign.start
+            )
+        return operand
+
+    def negative_literal(self, sign: Token) -> Node | None:
+        value = self.token.value
+        if type(value) is not int and type(value) is not float:
+            return None
+        token = self.advance()
+        return Literal(sign.start, token.end, -value)
+
+    def member(self, operand: Node) -> Node:
+        """Selections, method calls and indexes behind a primary."""
+        while True:
+            token = self.token
+            kind = token.kind
+            if kind == ".":
+                self.advance()
+                operand = self.selection(operand)
+            elif kind == "[":
+                self.advance()
+                optional = self.accept("?")
+                index = self.expression()
+                end = self.expect("]", "the ']' of an index").end
+                function = "_[?_]" if optional else "_[_]"
+                operand = Call(
+                    operand.start, end, function, None, [operand, index], token.start
+                )
+            else:
+                return operand
+
+    def selection(self, operand: Node) -> Node:
+        optional = self.accept("?")
+        token = self.token
+        if token.kind == "quoted" or (
+            token.kind == "ident" and token.value not in KEYWORDS
+        ):
+            self.advance()
+        else:
+            raise self.unexpected("a field name")
+        if token.kind == "quoted" or optional or self.token.kind != "(":
+            return Select(
+                operand.start, token.end, operand, token.value, optional=optional
+            )
+        self.advance()
+        arguments = self.elements(")", "the ')' of the arguments")
+        return self.call(token, operand, arguments, operand.start)
+
+    def call(
+        self, name: Token, target: Node | None, arguments: list[Node], start: int
+    ) -> Node:
+        end = self.tokens[self.index - 1].end
+        call = Call(start, end, name.value, target, arguments, name.start)
+        if self.expand_macros:
+            return macros.expand(call, self.text)
+        return call
+
+    def primary(self) -> Node:
+        token = self.token
+        kind = token.kind
+        if kind == "literal":
+            self.advance()
+            value = token.value
+            if type(value) is int and value > _MAX_INT:
+                raise self.fail(token.start, f"int literal {value} is out of range")
+            return Literal(token.start, token.end, value)
+        if kind in ("ident", "."):
+            return self.name()
+        if kind == "(":
+            self.advance()
+            inner = self.expression()
+            # The brackets belong to the text of what they enclose.
+            inner.end = self.expect(")", "the ')' that closes the bracket").end
+            inner.start = token.start
+            return inner
+        if kind == "[":
+            return self.list_literal()
+        if kind == "{":
+            return self.map_literal()
+        raise self.unexpected("an expression")
+
+    def name(self) -> Node:
+        start = self.token.start
+        absolute = self.accept(".")
+        token = self.token
+        if token.kind != "ident":
+            raise self.unexpected("a name")
+        name = token.value
+        if name in KEYWORDS:
+            if absolute or name == "in":
+                raise self.unexpected("an expression")
+            self.advance()
+            return Literal(token.start, token.end, _CONSTANTS[name])
+        if name in RESERVED:
+            raise self.unexpected("an expression")
+        self.advance()
+        if self.accept("("):
+            arguments = self.elements(")", "the ')' of the arguments")
+            if absolute:
+                name = "." + name
+            return self.call(token._replace(value=name), None, arguments, start)
+        ident = Ident(start, token.end, name, absolute)
+        return self.struct_literal(ident) if self.starts_struct() else ident
+
+    def starts_struct(self) -> bool:
+        """Whether a '{' follows here, after any '.name' parts."""
+        index = self.index
+        while self.tokens[index].kind == "." and self.tokens[index + 1].kind == "ident":
+            index += 2
+        return self.tokens[index].kind == "{"
+
+    def struct_literal(self, ident: Ident) -> Node:
+        name = "." + ident.name if ident.absolute else ident.name
+        while self.accept("."):
+            name += "." + self.advance().value
+        self.advance()
+        fields: list[tuple[str, Node]] = []
+        while self.token.kind != "}":
+            self.accept("?")
+            if self.token.kind not in ("ident", "quoted"):
+                raise self.unexpected("a field name")
+            field_name = self.advance().value
+            self.expect(":", "the ':' behind a field name")
+            fields.append((field_name, self.expression()))
+            if not self.accept(","):
+                break
+        end = self.expect("}", "the '}' of the message").end
+        return StructLiteral(ident.start, end, name, fields)
+
+    def elements(self, closing: str, expected: str) -> list[Node]:
+        """Expressions between commas, up to a closing bracket."""
+        found: list[Node] = []
+        if self.accept(closing):
+            return found
+        found.append(self.expression())
+        while self.accept(","):
+            found.append(self.expression())
+        self.expect(closing, expected)
+        return found
+
+    def list_literal(self) -> Node:
+        start = self.advance().start
+        elements: list[Node] = []
+        optionals: list[int] = []
+        while self.token.kind != "]":
+            if self.accept("?"):
+                optionals.append(len(elements))
+            elements.append(self.expression())
+            if not self.accept(","):
+                break
+        end = self.expect("]", "',' or the ']' of the list").end
+        return ListLiteral(start, end, elements, frozenset(optionals))
+
+    def map_literal(self) -> Node:
+        start = self.advance().start
+        entries: list[tuple[Node, Node]] = []
+        optionals: list[int] = []
+        while self.token.kind != "}":
+            if self.accept("?"):
+                optionals.append(len(entries))
+            key = self.expression()
+            self.expect(":", "the ':' between key and value")
+            entries.append((key, self.expression()))
+            if not self.accept(","):
+                break
+        end = self.expect("}", "',' or the '}' of the map").end
+        return MapLiteral(start, end, entries, frozenset(optionals))
+$cel_parser$);
+
+    v_sources := v_sources || jsonb_build_object('program', $cel_program$"""Compiled expressions: source text in, a program that evaluates facts out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import source
+from .checked import Checked, count
+from .checker import check
+from .environment import Environment
+from .errors import (
+    EvaluationError,
+    ExpressionTooLarge,
+)
+from .evaluation import Evaluation
+from .interpreter import Closure, interpret, straight_cost
+from .parser import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .trace import Step
+    from .values import Value
+
+_DEFAULT = Environment()
+
+
+# Evaluations by closures before Python code is generated, which costs as much as
+# a few hundred of them; most rules of a short session are evaluated once or twice.
+_WARM = 32
+
+
+class Program:
+    """A compiled expression. It may be used by many threads at once.
+
+    ``evaluate(variables, *, interrupted=None)`` gives the value of the expression.
+    ``variables`` maps names to CEL values, as ``facts.parse_facts`` gives them;
+    ``interrupted`` is asked every millisecond or so whether to stop. It raises
+    :class:`EvaluationError`, :class:`CostLimitExceeded` and, when told to stop,
+    :class:`Interrupted`. It is an attribute: once the program is warm, generated
+    code takes the place of the closures.
+    """
+
+    __slots__ = (
+        "_closure", "_cost", "_slots", "_uses", "environment", "evaluate", "nodes",
+        "text", "tree",
+    )  # fmt: skip
+
+    def __init__(
+        self, text: str, environment: Environment, tree: Checked, slots: int
+    ) -> None:
+        self.text = text
+        self.environment = environment
+        self.tree = tree
+        self.nodes = count(tree)
+        self._slots = slots
+        self._cost = straight_cost(tree)
+        self._closure = interpret(tree)
+        self._uses = 0
+        self.evaluate: Callable[..., Value] = self._warming
+
+    def _warming(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> Value:
+        self._uses += 1
+        if self._uses == _WARM:
+            self.generate()
+        return self.interpret(variables, interrupted=interrupted)
+
+    def generate(self) -> None:
+        """Let generated code evaluate from now on, where the expression suits it."""
+        from .codegen import LEAST_LIMIT, generate
+
+        function = None
+        if self.environment.limits.cost >= LEAST_LIMIT:
+            function = generate(self.tree, self._slots, interpret, self.interpret)
+        self.evaluate = function or self.interpret
+
+    def interpret(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> Value:
+        """The value by the closures, which define it."""
+        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        return self._run(self._closure, state)
+
+    def trace(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> tuple[Value, EvaluationError | None, list[Step]]:
+        """The value or the error, and the steps that led to it."""
+        from . import trace
+
+        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        state.trace = {}
+        value, failure = None, None
+        try:
+            value = self._run(interpret(self.tree, trace=True), state)
+        except EvaluationError as error:
+            failure = error
+        return value, failure, trace.steps(self.text, self.tree, state.trace)
+
+    def _run(self, closure: Closure, state: Evaluation) -> Value:
+        if self._slots:
+            state.locals = [None] * self._slots
+        try:
+            state.charge(self._cost)
+            return closure(state)
+        except EvaluationError as error:
+            if error.place is not None:
+                error.location = source.location(self.text, error.place)
+            raise
+        except RecursionError:
+            raise EvaluationError(
+                "the caller's stack leaves no room for this expression"
+            ) from None
+        except MemoryError:
+            raise EvaluationError("the evaluation ran out of memory") from None
+
+
+def compile_expression(
+    text: str,
+    environment: Environment = _DEFAULT,
+    *,
+    unchecked: bool = False,
+    expand_macros: bool = True,
+) -> Program:
+    """Compile an expression.
+
+    ``unchecked`` turns unknown names and functions into errors of the evaluation.
+
+    Raises :class:`InvalidExpression` with every problem found, or one of its
+    subclasses :class:`ExpressionTooLarge` and :class:`RegexLibraryMissing`.
+    """
+    source.refuse_surrogates(text)
+    try:
+        tree = parse(text, limits=environment.limits, expand_macros=expand_macros)
+        checked, slots = check(tree, text, environment, unchecked=unchecked)
+        return Program(text, environment, checked, slots)
+    except RecursionError:
+        problem = source.problem(
+            text, 0, "the caller's stack leaves no room for an expression so deep"
+        )
+        raise ExpressionTooLarge([problem]) from None
+$cel_program$);
+
+    v_sources := v_sources || jsonb_build_object('reading', $cel_reading$"""How facts become values of their declared types, when they are read.
+
+====================  ===========================================================
+declared              what the facts may have
+====================  ===========================================================
+``int``, ``int64``    an int; a double that has no fraction and is at most 2**53,
+                      up to which doubles are exact: 1.0 is 1
+``float64``           a number; an int becomes the nearest double
+``string``, ``bool``  the same
+``bytes``             text in base64, of either alphabet, with or without padding
+``timestamp``         text as ``timestamp(string)`` reads it, RFC 3339
+``duration``          text as ``duration(string)`` reads it, ``1h30m``
+====================  ===========================================================
+
+Anything else is an error that names the path, the declared type and what came. Null
+stays null, as cel-spec has it for wrappers: it equals null, differs from any other
+value, and is an error for every other operation. ``has()`` asks only whether the field
+is there, null or not. A field that the facts lack is an error, as without a schema.
+
+An object read as a whole, ``User`` rather than ``User.Age``, is a map of the declared
+fields that the facts have, each converted; fields not declared are not in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import temporal, types
+from .errors import CostLimitExceeded, EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .operators import shown
+from .types import ObjectType, Type, spoken, unwrapped
+from .values import Uint, Value, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The Python type that needs no conversion, by declared type.
+NATIVE: Final[dict[str, type | None]] = {
+    "int": int,
+    "int64": int,
+    "float64": float,
+    "string": str,
+    "bool": bool,
+    "bytes": None,
+    "timestamp": None,
+    "duration": None,
+}
+
+# Beyond this, neighbouring integers are one double.
+_EXACT: Final = 1 << 53
+
+
+def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Value:
+    """A fact as a value of its declared type, a type's name in a schema.
+
+    Raises :class:`EvaluationError` where it cannot be one.
+    """
+    if value is None or type(value) is NATIVE[declared]:
+        return value
+    convert = _CONVERSIONS.get((declared, type(value)))
+    if convert is None:
+        raise _mismatch(path, f"declared {declared}", value)
+    if type(value) is str:
+        state.charge(len(value) // CHARACTERS_PER_UNIT)
+    try:
+        return convert(value)
+    except EvaluationError as error:
+        raise EvaluationError(
+            f"{path} is declared {declared}: {error.message}", hint=error.hint
+        ) from None
+
+
+def read_object(state: Evaluation, value: Value, of: ObjectType) -> Value:
+    """An object of the facts as the map of its declared fields."""
+    if type(value) is not dict:
+        raise not_an_object(of.name, value)
+    state.charge(len(of.declared))
+    return {
+        name: read_field(state, value[name], declared, f"{of.name}.{name}")
+        for name, declared in of.declared.items()
+        if name in value
+    }
+
+
+def not_an_object(name: str, value: Value) -> EvaluationError:
+    """The error of facts that have another value where an object is declared."""
+    return _mismatch(name, "declared an object", value)
+
+
+def read_derived(state: Evaluation, value: Value, of: Type, name: str) -> Value:
+    """A derived field that the facts supply, as a value of the type inferred for it.
+
+    Doubles, bytes, timestamps and durations convert as for declared fields; lists and
+    maps are read through. Raises :class:`EvaluationError` for another type: what relies
+    on the inferred type must not meet it.
+    """
+    try:
+        return _derived(state, value, of)
+    except CostLimitExceeded:
+        raise
+    except EvaluationError as error:
+        raise EvaluationError(
+            f"the derived field {name}: {error.message}", hint=error.hint
+        ) from None
+    except _Mismatch:
+        kind = f"by its expression {spoken(of)}"
+        raise _mismatch(f"the derived field {name}", kind, value) from None
+
+
+class _Mismatch(Exception):
+    """A part of a value has not the type that is asked for."""
+
+
+def _derived(state: Evaluation, value: Value, of: Type) -> Value:
+    if of is types.DYN or (value is None and types.nullable(of)):
+        return value
+    of = unwrapped(of)
+    if type(of) is ObjectType:
+        return read_object(state, value, of)
+    if of.name == "list" and type(value) is list:
+        (element,) = of.parameters
+        state.charge(len(value))
+        return [_derived(state, part, element) for part in value]
+    if of.name == "map" and type(value) is dict:
+        state.charge(len(value))
+        return dict(_entries(state, value, *of.parameters))
+    if of is types.UINT and type(value) is int and value >= 0:
+        return Uint(value)
+    declared = _DECLARED.get(of)
+    if declared is None:
+        raise _Mismatch
+    if type(value) is NATIVE[declared]:
+        return value
+    convert = _CONVERSIONS.get((declared, type(value)))
+    if convert is None:
+        raise _Mismatch
+    if type(value) is str:
+        state.charge(len(value) // CHARACTERS_PER_UNIT)
+    return convert(value)
+
+
+def _entries(
+    state: Evaluation, value: Value, key: Type, element: Type
+) -> Iterator[tuple[str, Value]]:
+    # The keys of JSON are strings.
+    if unwrapped(key) not in (types.STRING, types.DYN) and value:
+        raise _Mismatch
+    for name, part in value.items():
+        yield name, _derived(state, part, element)
+
+
+def _mismatch(path: str, declaration: str, value: Value) -> EvaluationError:
+    kind = spoken(type_of(value))
+    if type(value) in (int, float, bool):
+        kind = f"{kind} {shown(value)}"
+    return EvaluationError(f"{path} is {declaration}, the facts have {kind}")
+
+
+def _whole(value: float) -> int:
+    if value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    raise EvaluationError(f"the facts have double {shown(value)}")
+
+
+def _bytes(text: str) -> bytes:
+    import binascii
+
+    # Standard and URL-safe alphabet, with or without padding, as protobuf's JSON.
+    standard = text.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return binascii.a2b_base64(
+            standard + "=" * (-len(standard) % 4), strict_mode=True
+        )
+    except ValueError:
+        raise EvaluationError(f"{shown(text)} is no base64 text") from None
+
+
+_CONVERSIONS: Final[dict[tuple[str, type], Callable[..., Value]]] = {
+    ("int", float): _whole,
+    ("int64", float): _whole,
+    ("float64", int): float,
+    ("bytes", str): _bytes,
+    ("timestamp", str): temporal.parse_timestamp,
+    ("duration", str): temporal.parse_duration,
+}
+
+_DECLARED: Final = {
+    types.INT: "int",
+    types.DOUBLE: "float64",
+    types.STRING: "string",
+    types.BOOL: "bool",
+    types.BYTES: "bytes",
+    types.TIMESTAMP: "timestamp",
+    types.DURATION: "duration",
+}
+$cel_reading$);
+
+    v_sources := v_sources || jsonb_build_object('regex', $cel_regex$"""Regular expressions: RE2's syntax and RE2's linear time, or none at all.
+
+Python's ``re`` can run for years on a short pattern and cannot be cancelled, so it
+is never used for a pattern that comes from a rule. The library (PyPI: google-re2)
+is loaded when a rule first needs it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .errors import EvaluationError
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .values import Value
+
+# RE2 compiles a pattern in time and memory linear in its length and repetitions;
+# both are bounded by these.
+MAX_PATTERN_LENGTH = 1000
+_MAX_MEMORY = 1 << 20
+_CACHE_SIZE = 256
+
+MISSING = "regular expressions need the RE2 library, which this Python lacks"
+MISSING_HINT = (
+    "install google-re2 for the Python that evaluates (the server's own, for rules "
+    "in the database), or use contains, startsWith or endsWith"
+)
+
+# By pattern, and whether its groups are kept.
+_compiled: dict[tuple[str, bool], Any] = {}
+
+
+class PatternError(EvaluationError):
+    """The pattern is no valid RE2 regular expression."""
+
+
+class EngineMissing(EvaluationError):
+    """The RE2 library cannot be imported."""
+
+
+@cache
+def _load(*, capture: bool = False) -> Any:
+    """The library and the options that every pattern is compiled with."""
+    try:
+        import re2
+    except ImportError:
+        raise EngineMissing(MISSING, hint=MISSING_HINT) from None
+    options = re2.Options()
+    options.max_mem = _MAX_MEMORY
+    options.log_errors = False
+    options.never_capture = not capture
+    return re2, options
+
+
+def compile_pattern(pattern: str, *, capture: bool = False) -> Any:
+    """The compiled form of a pattern, from a bounded cache.
+
+    Its groups are kept when ``capture`` is set, which makes matching slower.
+    Raises :class:`PatternError` and :class:`EngineMissing`.
+    """
+    compiled = _compiled.get((pattern, capture))
+    if compiled is None:
+        if len(pattern) > MAX_PATTERN_LENGTH:
+            raise PatternError(
+                f"regular expression has {len(pattern):,} characters; "
+                f"the limit is {MAX_PATTERN_LENGTH:,}"
+            )
+        re2, options = _load(capture=capture)
+        try:
+            compiled = re2.compile(pattern, options)
+        except (re2.error, UnicodeEncodeError) as error:
+            reason = error.args[0] if error.args else error
+            if isinstance(reason, bytes):
+                reason = reason.decode(errors="replace")
+            raise PatternError(
+                f"invalid regular expression: {reason}",
+                hint="the syntax is RE2's: no look-around, no back-references",
+            ) from None
+        if len(_compiled) >= _CACHE_SIZE:
+            _compiled.pop(next(iter(_compiled)), None)
+        _compiled[pattern, capture] = compiled
+    return compiled
+
+
+def search_cost(text: str, pattern: str) -> int:
+    """The cost units of one search.
+
+    A unit for ten characters of text, times one for four of the pattern.
+    """
+    return (1 + len(text) // CHARACTERS_PER_UNIT) * (1 + len(pattern) // 4)
+
+
+def search(state: Evaluation, text: str, pattern: str) -> bool:
+    """Whether the pattern matches anywhere in the text (cel-spec, "matches")."""
+    state.charge(search_cost(text, pattern))
+    return compile_pattern(pattern).search(text) is not None
+
+
+def validate(arguments: Sequence[Value | None]) -> None:
+    """Refuse a call that can never work: RE2 is missing, or the pattern is wrong."""
+    _load()
+    pattern = arguments[-1]
+    if type(pattern) is str:
+        compile_pattern(pattern)
+$cel_regex$);
+
+    v_sources := v_sources || jsonb_build_object('schema', $cel_schema$"""Tenant schemas: which objects the facts have, with which fields of which types.
+
+A definition is JSON of two levels, ``{"User": {"Age": "int"}}``. Reading it gives the
+type of each object, for :class:`Environment`; a definition that breaks rules is refused
+with all of them at once. How facts become values of the declared types is in
+``reading``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from . import types
+from .errors import InvalidSchema, Violation
+from .lexer import KEYWORDS, RESERVED
+from .types import ObjectType, Type, wrapper_of
+
+MAX_OBJECTS: Final = 100
+MAX_FIELDS: Final = 200
+MAX_NAME: Final = 100
+
+# A field of the facts may be null, so that its type is a wrapper (cel-spec, "Values").
+# Timestamps and durations are nullable by themselves.
+TYPES: Final[dict[str, Type]] = {
+    "int": wrapper_of(types.INT),
+    "int64": wrapper_of(types.INT),
+    "float64": wrapper_of(types.DOUBLE),
+    "string": wrapper_of(types.STRING),
+    "bool": wrapper_of(types.BOOL),
+    "bytes": wrapper_of(types.BYTES),
+    "timestamp": types.TIMESTAMP,
+    "duration": types.DURATION,
+}
+
+_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_FORM: Final = 'write {"Object": {"Field": "type"}}, such as {"User": {"Age": "int"}}'
+_NAME_FORM: Final = (
+    "a name is letters, digits and underscores, begins with no digit, "
+    "and is no word of CEL: User, total_amount"
+)
+_TYPE_FORM: Final = f"the types are {', '.join(TYPES)}"
+# What other languages and JSON schemas call the types.
+_OTHER_NAMES: Final = {
+    "boolean": "bool",
+    "date": "timestamp",
+    "datetime": "timestamp",
+    "decimal": "float64",
+    "double": "float64",
+    "float": "float64",
+    "float32": "float64",
+    "int32": "int",
+    "integer": "int",
+    "interval": "duration",
+    "long": "int64",
+    "number": "float64",
+    "str": "string",
+    "text": "string",
+    "timestamptz": "timestamp",
+}
+
+
+def read_schema(definition: object) -> dict[str, ObjectType]:
+    """The types of the objects that a definition declares, by name.
+
+    ``definition`` is any decoded JSON. Raises :class:`InvalidSchema` with every
+    violation.
+    """
+    violations: list[Violation] = []
+    if not isinstance(definition, Mapping):
+        message = f"a schema definition is a JSON object, not {_kind(definition)}"
+        raise InvalidSchema([Violation(None, None, message, _FORM)])
+    _count(violations, None, "objects", len(definition), MAX_OBJECTS)
+    objects: dict[str, ObjectType] = {}
+    for name, fields in definition.items():
+        _name(violations, "object", name, name, None)
+        if isinstance(fields, Mapping):
+            _count(violations, name, "fields", len(fields), MAX_FIELDS)
+            objects[name] = _object(violations, name, fields)
+        else:
+            message = f"object {_shown(name)} has its fields in a JSON object, not in "
+            violations.append(_violation(name, None, message + _kind(fields), _FORM))
+    if violations:
+        raise InvalidSchema(violations)
+    return objects
+
+
+def _object(
+    violations: list[Violation], name: str, fields: Mapping[str, object]
+) -> ObjectType:
+    declared: dict[str, str] = {}
+    for field, kind in fields.items():
+        _name(violations, "field", field, name, field)
+        if isinstance(kind, str) and kind in TYPES:
+            declared[field] = kind
+        else:
+            violations.append(_bad_type(name, field, kind))
+    return ObjectType(
+        str(name), {field: TYPES[kind] for field, kind in declared.items()}, declared
+    )
+
+
+def _bad_type(name: str, field: str, kind: object) -> Violation:
+    where = f"field {_path(name, field)}"
+    if isinstance(kind, Mapping):
+        message = f"{where} is an object; a schema has two levels, objects and fields"
+        hint = f'make it an object of its own, or name one type: "int"; {_TYPE_FORM}'
+    elif not isinstance(kind, str):
+        message = f"{where} has its type as {_kind(kind)}, not as a string"
+        hint = f'write "int"; {_TYPE_FORM}'
+    else:
+        import difflib
+
+        message = f"{where} has an unknown type {_shown(kind)}"
+        near = difflib.get_close_matches(kind.lower()[:MAX_NAME], TYPES, n=1)
+        meant = _OTHER_NAMES.get(kind.lower(), near[0] if near else "")
+        hint = f'did you mean "{meant}"? {_TYPE_FORM}' if meant else _TYPE_FORM
+    return _violation(name, field, message, hint)
+
+
+def _violation(
+    name: object | None, field: object | None, message: str, hint: str
+) -> Violation:
+    cut = [None if part is None else str(part)[:MAX_NAME] for part in (name, field)]
+    return Violation(cut[0], cut[1], message, hint)
+
+
+def _count(
+    violations: list[Violation], name: str | None, what: str, count: int, most: int
+) -> None:
+    if not 1 <= count <= most:
+        where = "the schema" if name is None else f"object {_shown(name)}"
+        message = f"{where} has {count or 'no'} {what}"
+        hint = f"1 to {most} {what} are allowed"
+        violations.append(_violation(name, None, message, hint))
+
+
+def _name(
+    violations: list[Violation],
+    what: str,
+    name: object,
+    in_object: str,
+    in_field: str | None,
+) -> None:
+    where = _path(in_object, in_field)
+    if not isinstance(name, str):
+        reasons = [f"the name of {what} {where} is {_kind(name)}, not a string"]
+    else:
+        reasons = []
+        if not name:
+            reasons.append(f"the name of {what} {where} is empty")
+        elif not _NAME.fullmatch(name):
+            reasons.append(f"the name of {what} {where} has characters not allowed")
+        elif name in RESERVED or name in KEYWORDS:
+            reasons.append(f"the name of {what} {where} is a reserved word of CEL")
+        if len(name) > MAX_NAME:
+            reasons.append(
+                f"the name of {what} {where} has {len(name)} characters, "
+                f"more than {MAX_NAME}"
+            )
+    violations += [
+        _violation(
+            in_object,
+            in_field,
+            reason,
+            f"at most {MAX_NAME} characters"
+            if reason.endswith(f"than {MAX_NAME}")
+            else _NAME_FORM,
+        )
+        for reason in reasons
+    ]
+
+
+def _path(name: object, field: object | None) -> str:
+    return _shown(name) if field is None else f"{_shown(name)}.{_shown(field)}"
+
+
+def _shown(name: object) -> str:
+    """A name as a message shows it: plain where it is one, quoted and cut else."""
+    if isinstance(name, str):
+        if _NAME.fullmatch(name) and len(name) <= MAX_NAME:
+            return name
+        return json.dumps(name if len(name) <= MAX_NAME else name[:60] + "...")
+    return _kind(name)
+
+
+def _kind(value: object) -> str:
+    """What a JSON value is, with its article."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list | tuple):
+        return "an array"
+    if isinstance(value, Mapping):
+        return "an object"
+    return f"a {type(value).__name__}"
+$cel_schema$);
+
+    v_sources := v_sources || jsonb_build_object('signatures', $cel_signatures$"""Declarations of functions, read from text to types.
+
+``list(A).join(string) -> string`` is a method of lists of any element type. A name of
+one capital letter, perhaps with a digit, is a type parameter; every other name is a
+type: ``timestamp``, ``null`` and ``optional`` are short for their full names, a bare
+``list`` or ``map`` is one of ``dyn``. Signatures are written by the library's authors,
+so that a malformed one raises ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from . import types
+from .types import DYN, Type, TypeVariable, parameterised
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """One signature; a method's target is the first parameter."""
+
+    parameters: tuple[Type, ...]
+    result: Type
+    variables: tuple[TypeVariable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The overloads of a function for one form of call.
+
+    ``resolved`` keeps results by argument types, where these have no parameters: the
+    few dozen of the language, so that it stays small.
+    """
+
+    overloads: tuple[Overload, ...]
+    resolved: dict[tuple[Type, ...], Type | None] = field(default_factory=dict)
+
+
+_Forms = dict[tuple[bool, int], Candidates]
+_read: dict[tuple[str, ...], _Forms] = {}
+
+
+def candidates(
+    signatures: tuple[str, ...], *, method: bool, arguments: int
+) -> Candidates | None:
+    """The overloads that are called in this form, a method's target not counted."""
+    forms = _read.get(signatures)
+    if forms is None:
+        forms = _read[signatures] = _by_form(signatures)
+    return forms.get((method, arguments))
+
+
+def _by_form(signatures: tuple[str, ...]) -> _Forms:
+    found: dict[tuple[bool, int], list[Overload]] = {}
+    for signature in signatures:
+        method, overload = parse_signature(signature)
+        form = method, len(overload.parameters) - method
+        found.setdefault(form, []).append(overload)
+    return {form: Candidates(tuple(overloads)) for form, overloads in found.items()}
+
+
+def parse_signature(signature: str) -> tuple[bool, Overload]:
+    """Whether a signature is a method's, and its types."""
+    reader = _Reader(signature)
+    parameters: list[Type] = []
+    method = not signature.startswith("(")
+    if method:
+        parameters.append(reader.type())
+        reader.expect(".")
+    parameters += reader.list()
+    reader.expect("->")
+    result = reader.type()
+    reader.expect("")
+    return method, Overload(tuple(parameters), result, tuple(reader.variables.values()))
+
+
+def parse_type(text: str) -> Type:
+    """The type that a text names."""
+    reader = _Reader(text)
+    found = reader.type()
+    reader.expect("")
+    return found
+
+
+_TOKEN = re.compile(r"\s*(->|[(),.]|\w[\w.]*\w|\w|)")
+_PARAMETER = re.compile(r"[A-Z][0-9]?")
+_ARITIES = {"list": 1, "map": 2, "optional_type": 1, "type": 1, "wrapper": 1}
+_NAMES = {
+    "any": DYN,
+    "bool": types.BOOL,
+    "bytes": types.BYTES,
+    "double": types.DOUBLE,
+    "duration": types.DURATION,
+    "dyn": DYN,
+    "int": types.INT,
+    "null": types.NULL,
+    "null_type": types.NULL,
+    "string": types.STRING,
+    "timestamp": types.TIMESTAMP,
+    "uint": types.UINT,
+    types.DURATION.name: types.DURATION,
+    types.TIMESTAMP.name: types.TIMESTAMP,
+}
+
+
+class _Reader:
+    """A signature's text and how far it is read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.variables: dict[str, TypeVariable] = {}
+        self.position = 0
+        self.lexeme = ""
+        self.advance()
+
+    def advance(self) -> str:
+        read = self.lexeme
+        match = _TOKEN.match(self.text, self.position)
+        assert match is not None  # the pattern matches nothing at all, too
+        self.lexeme = match[1]
+        self.position = match.end()
+        return read
+
+    def expect(self, lexeme: str) -> None:
+        if self.lexeme != lexeme or (not lexeme and self.text[self.position :].strip()):
+            raise ValueError(f"malformed signature: {self.text!r}")
+        self.advance()
+
+    def type(self) -> Type:
+        name = self.advance()
+        if not name.replace(".", "").isidentifier():
+            raise ValueError(f"malformed signature: {self.text!r}")
+        if _PARAMETER.fullmatch(name):
+            return self.variables.setdefault(name, TypeVariable(name))
+        if name == "optional":
+            name = types.OPTIONAL.name
+        arity = _ARITIES.get(name)
+        if self.lexeme != "(":
+            if arity is not None:
+                return parameterised(name, *[DYN] * arity)
+            return _NAMES.get(name) or Type(name)
+        parameters = self.list()
+        if name in _NAMES or arity not in (None, len(parameters)):
+            raise ValueError(f"malformed signature: {self.text!r}")
+        return parameterised(name, *parameters)
+
+    def list(self) -> list[Type]:
+        self.expect("(")
+        found: list[Type] = []
+        while self.lexeme != ")":
+            if found:
+                self.expect(",")
+            found.append(self.type())
+        self.expect(")")
+        return found
+$cel_signatures$);
+
+    v_sources := v_sources || jsonb_build_object('source', $cel_source$"""The text of an expression and the places in it.
+
+Offsets count code points from 0; what people see counts lines and columns from 1.
+"""
+
+from __future__ import annotations
+
+from .errors import InvalidExpression, Problem
+
+# A longer line is cut around the column, so that an error stays readable.
+_EXCERPT_WIDTH = 76
+
+
+def location(text: str, offset: int) -> tuple[int, int]:
+    """Line and column of an offset, both counted from 1."""
+    line_start = text.rfind("\n", 0, offset) + 1
+    return text.count("\n", 0, offset) + 1, offset - line_start + 1
+
+
+def excerpt(text: str, offset: int) -> str:
+    """The source line at an offset, with a caret under the place."""
+    start = text.rfind("\n", 0, offset) + 1
+    end = text.find("\n", offset)
+    line = text[start : end if end >= 0 else len(text)].replace("\t", " ")
+    column = offset - start
+    if len(line) > _EXCERPT_WIDTH:
+        cut = max(0, min(column - _EXCERPT_WIDTH // 2, len(line) - _EXCERPT_WIDTH))
+        head = "..." if cut else ""
+        tail = "..." if cut + _EXCERPT_WIDTH < len(line) else ""
+        line = head + line[cut : cut + _EXCERPT_WIDTH] + tail
+        column = column - cut + len(head)
+    return f"{line}\n{' ' * column}^"
+
+
+def problem(text: str, offset: int, message: str, hint: str = "") -> Problem:
+    """A problem at a place of the expression."""
+    line, column = location(text, offset)
+    return Problem(line, column, message, hint, excerpt(text, offset))
+
+
+def refuse_surrogates(text: str) -> None:
+    """Raise :class:`InvalidExpression` for text that UTF-8 cannot write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = problem(
+            text.encode(errors="replace").decode(),
+            error.start,
+            f"U+{ord(text[error.start]):04X} is no Unicode scalar value",
+        )
+        raise InvalidExpression([found]) from None
+$cel_source$);
+
+    v_sources := v_sources || jsonb_build_object('standard', $cel_standard$"""The functions of cel-spec's standard definitions, and those of the extensions.
+
+Operators are functions too; their names are those of cel-spec, as in ``_+_``. The
+extension libraries stand behind the standard one and load when they are needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import conversions, operators, regex, temporal
+from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .extensions import EXTENSIONS
+from .library import Function, Libraries, Library, library
+from .operators import no_overload
+from .temporal import Duration, Timestamp
+from .values import Value, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .types import Type
+
+
+def _size(state: Evaluation, value: Value) -> int:
+    if type(value) in (str, bytes, list, dict):
+        return len(value)
+    raise no_overload("size", value)
+
+
+def _type(state: Evaluation, value: Value) -> Type:
+    return type_of(value)
+
+
+def _dyn(state: Evaluation, value: Value) -> Value:
+    return value
+
+
+def _on_strings(
+    name: str, test: Callable[[str, str], bool]
+) -> Callable[[Evaluation, Value, Value], bool]:
+    def implementation(state: Evaluation, text: Value, part: Value) -> bool:
+        if type(text) is str and type(part) is str:
+            state.charge(len(text) // CHARACTERS_PER_UNIT)
+            return test(text, part)
+        raise no_overload(name, text, part)
+
+    return implementation
+
+
+def _matches(state: Evaluation, text: Value, pattern: Value) -> bool:
+    if type(text) is str and type(pattern) is str:
+        return regex.search(state, text, pattern)
+    raise no_overload("matches", text, pattern)
+
+
+def _accessor(
+    name: str,
+    of_timestamp: Callable[[Timestamp, str], int],
+    of_duration: Callable[[Duration], int] | None = None,
+) -> Function:
+    """A method that reads a part of a timestamp, and perhaps of a duration."""
+
+    def implementation(state: Evaluation, value: Value, *zone: Value) -> int:
+        if type(value) is Timestamp:
+            if not zone:
+                return of_timestamp(value, "UTC")
+            if type(zone[0]) is str:
+                return of_timestamp(value, zone[0])
+        elif type(value) is Duration and of_duration is not None and not zone:
+            return of_duration(value)
+        raise no_overload(name, value, *zone)
+
+    signatures = ["timestamp.() -> int", "timestamp.(string) -> int"]
+    if of_duration is not None:
+        signatures.append("duration.() -> int")
+    return Function(name, tuple(signatures), implementation)
+
+
+def _arithmetic(kinds: str, *more: str) -> tuple[str, ...]:
+    return (*(f"({kind}, {kind}) -> {kind}" for kind in kinds.split()), *more)
+
+
+_ORDERED = "bool int uint double string bytes timestamp duration"
+_NUMBERS = ("int", "uint", "double")
+_ORDER = (
+    *(f"({kind}, {kind}) -> bool" for kind in _ORDERED.split()),
+    *(f"({a}, {b}) -> bool" for a in _NUMBERS for b in _NUMBERS if a != b),
+)
+_EQUALITY = ("(A, A) -> bool",)
+
+_CORE = library(
+    (
+        # Operators
+        Function("_==_", _EQUALITY, operators.equal),
+        Function("_!=_", _EQUALITY, operators.not_equal),
+        Function("_<_", _ORDER, operators.less),
+        Function("_<=_", _ORDER, operators.less_equal),
+        Function("_>_", _ORDER, operators.greater),
+        Function("_>=_", _ORDER, operators.greater_equal),
+        Function(
+            "_+_",
+            _arithmetic(
+                "int uint double string bytes list(A) duration",
+                "(timestamp, duration) -> timestamp",
+                "(duration, timestamp) -> timestamp",
+            ),
+            operators.add,
+        ),
+        Function(
+            "_-_",
+            _arithmetic(
+                "int uint double duration",
+                "(timestamp, timestamp) -> duration",
+                "(timestamp, duration) -> timestamp",
+            ),
+            operators.subtract,
+        ),
+        Function("_*_", _arithmetic("int uint double"), operators.multiply),
+        Function("_/_", _arithmetic("int uint double"), operators.divide),
+        Function("_%_", _arithmetic("int uint"), operators.modulo),
+        Function("-_", ("(int) -> int", "(double) -> double"), operators.negate),
+        Function("!_", ("(bool) -> bool",), operators.invert),
+        Function(
+            "_[_]",
+            (
+                "(list(A), int) -> A",
+                "(map(A, B), A) -> B",
+                "(optional_type(list(A)), int) -> optional_type(A)",
+                "(optional_type(map(A, B)), A) -> optional_type(B)",
+            ),
+            operators.index,
+        ),
+        Function(
+            "@in",
+            ("(A, list(A)) -> bool", "(A, map(A, B)) -> bool"),
+            operators.contains,
+        ),
+        # Sizes and types
+        Function(
+            "size",
+            tuple(
+                form.format(kind)
+                for kind in ("string", "bytes", "list(A)", "map(A, B)")
+                for form in ("({}) -> int", "{}.() -> int")
+            ),
+            _size,
+        ),
+        Function("type", ("(A) -> type(A)",), _type),
+        Function("dyn", ("(A) -> dyn",), _dyn),
+        # Strings
+        Function(
+            "contains",
+            ("string.(string) -> bool",),
+            _on_strings("contains", lambda text, part: part in text),
+        ),
+        Function(
+            "startsWith",
+            ("string.(string) -> bool",),
+            _on_strings("startsWith", str.startswith),
+        ),
+        Function(
+            "endsWith",
+            ("string.(string) -> bool",),
+            _on_strings("endsWith", str.endswith),
+        ),
+        Function(
+            "matches",
+            ("string.(string) -> bool", "(string, string) -> bool"),
+            _matches,
+            regex.validate,
+        ),
+        # Conversions
+        *conversions.FUNCTIONS,
+        # Times
+        _accessor("getFullYear", temporal.full_year),
+        _accessor("getMonth", temporal.month),
+        _accessor("getDate", temporal.day_of_month_from_1),
+        _accessor("getDayOfMonth", temporal.day_of_month),
+        _accessor("getDayOfWeek", temporal.day_of_week),
+        _accessor("getDayOfYear", temporal.day_of_year),
+        _accessor("getHours", temporal.hours, temporal.duration_hours),
+        _accessor("getMinutes", temporal.minutes, temporal.duration_minutes),
+        _accessor("getSeconds", temporal.seconds, temporal.duration_seconds),
+        _accessor(
+            "getMilliseconds", temporal.milliseconds, temporal.duration_milliseconds
+        ),
+    )
+)
+
+STANDARD: Library = Libraries(_CORE, EXTENSIONS)
+"""All functions of the language, by name."""
+$cel_standard$);
+
+    v_sources := v_sources || jsonb_build_object('syntax', $cel_syntax$"""The syntax tree: what the parser makes and every later stage reads.
+
+Nodes carry ``start`` and ``end``, code point offsets into the source. Macros are
+expanded while parsing, so a tree has comprehensions where the text has
+``all(...)``. Trees are never changed once they are built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class Node:
+    """A sub-expression and its place in the source."""
+
+    start: int
+    end: int
+
+    def children(self) -> Iterator[Node]:
+        """The direct sub-expressions, in source order."""
+        return iter(())
+
+
+@dataclass(slots=True)
+class Literal(Node):
+    """A constant: null, bool, int, uint, double, string or bytes."""
+
+    value: Value
+
+
+@dataclass(slots=True)
+class Ident(Node):
+    """A name. With a leading dot it is never looked up in the container."""
+
+    name: str
+    absolute: bool = False
+
+
+@dataclass(slots=True)
+class Select(Node):
+    """``operand.field``; ``has(operand.field)`` when ``test`` is set."""
+
+    operand: Node
+    field: str
+    test: bool = False
+    optional: bool = False
+
+    def children(self) -> Iterator[Node]:
+        yield self.operand
+
+
+@dataclass(slots=True)
+class Call(Node):
+    """A function, a method (``target`` is set) or an operator.
+
+    Operators have the names of cel-spec's standard definitions: ``_+_``, ``!_``,
+    ``_[_]``, ``@in``. ``place`` is the offset of the name or operator itself.
+    """
+
+    function: str
+    target: Node | None
+    arguments: list[Node]
+    place: int
+
+    def children(self) -> Iterator[Node]:
+        if self.target is not None:
+            yield self.target
+        yield from self.arguments
+
+
+@dataclass(slots=True)
+class Logical(Node):
+    """``a && b && c`` or ``a || b || c``: one node for the whole chain.
+
+    A chain may be evaluated in any order (cel-spec, "Logical Operators"), so it
+    is kept flat: long disjunctions are common in rules and must not nest.
+    """
+
+    operator: str
+    operands: list[Node]
+
+    def children(self) -> Iterator[Node]:
+        yield from self.operands
+
+
+@dataclass(slots=True)
+class Conditional(Node):
+    """``condition ? then : otherwise``."""
+
+    condition: Node
+    then: Node
+    otherwise: Node
+
+    def children(self) -> Iterator[Node]:
+        yield self.condition
+        yield self.then
+        yield self.otherwise
+
+
+@dataclass(slots=True)
+class ListLiteral(Node):
+    """``[a, ?b]``; ``optionals`` holds the indexes of elements behind a ``?``."""
+
+    elements: list[Node]
+    optionals: frozenset[int] = frozenset()
+
+    def children(self) -> Iterator[Node]:
+        yield from self.elements
+
+
+@dataclass(slots=True)
+class MapLiteral(Node):
+    """``{a: b, ?c: d}``; ``optionals`` holds the indexes of entries behind ``?``."""
+
+    entries: list[tuple[Node, Node]]
+    optionals: frozenset[int] = frozenset()
+
+    def children(self) -> Iterator[Node]:
+        for key, value in self.entries:
+            yield key
+            yield value
+
+
+@dataclass(slots=True)
+class StructLiteral(Node):
+    """``Name{field: value}``: a protobuf message, which this CEL has none of."""
+
+    name: str
+    fields: list[tuple[str, Node]]
+
+    def children(self) -> Iterator[Node]:
+        for _, value in self.fields:
+            yield value
+
+
+@dataclass(slots=True)
+class Comprehension(Node):
+    """A macro that loops over a list or a map.
+
+    ``kind`` is the macro: ``all``, ``exists``, ``exists_one``, ``map``, ``filter``,
+    ``sortBy``; ``transformList``, ``transformMap``, ``transformMapEntry``; and
+    ``optMap``, ``optFlatMap``, which loop over the value of an optional.
+    ``variable`` stands for an element or a map's key; when ``second`` is set, for the
+    element's index or the key, and ``second`` for the element or the key's value.
+    ``condition`` selects or decides; ``transform`` makes what the result consists of.
+    ``place`` is the offset of the macro.
+    """
+
+    kind: str
+    variable: str
+    range: Node
+    condition: Node | None
+    transform: Node | None
+    place: int = field(default=0)
+    second: str | None = None
+
+    def children(self) -> Iterator[Node]:
+        yield self.range
+        if self.condition is not None:
+            yield self.condition
+        if self.transform is not None:
+            yield self.transform
+
+
+@dataclass(slots=True)
+class Binding(Node):
+    """Names for values in an expression: ``cel.bind`` and ``cel.block``.
+
+    A value may use the names before it.
+    """
+
+    bindings: list[tuple[str, Node]]
+    body: Node
+
+    def children(self) -> Iterator[Node]:
+        for _, value in self.bindings:
+            yield value
+        yield self.body
+$cel_syntax$);
+
+    v_sources := v_sources || jsonb_build_object('temporal', $cel_temporal$"""Timestamps and durations with nanoseconds (cel-spec, "Timestamps" and "Durations").
+
+Python's ``datetime`` ends at microseconds and has no year 0, which a time zone west
+of Greenwich makes of the first hours of year 1. So both types hold one integer of
+nanoseconds, and the calendar is computed here. Time zone names are resolved by
+``zoneinfo``, which is loaded when a rule first names a zone.
+
+Which operand types an operator takes is decided by the evaluator; the functions here
+take the right types and raise :class:`EvaluationError` for values out of range.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NoReturn
+
+from .errors import EvaluationError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+NANOS_PER_SECOND = 1_000_000_000
+NANOS_PER_MILLISECOND = 1_000_000
+SECONDS_PER_DAY = 86_400
+
+# 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999999Z.
+MIN_TIMESTAMP_NANOS = -62_135_596_800 * NANOS_PER_SECOND
+MAX_TIMESTAMP_NANOS = 253_402_300_800 * NANOS_PER_SECOND - 1
+# As cel-go: a 64-bit number of nanoseconds, about 292 years either way.
+MIN_DURATION_NANOS = -(1 << 63)
+MAX_DURATION_NANOS = (1 << 63) - 1
+
+
+class Timestamp:
+    """A point in time: nanoseconds since 1970-01-01T00:00:00Z, leap seconds ignored.
+
+    The constructor trusts its caller; :func:`timestamp_from_nanos` checks the range.
+    """
+
+    __slots__ = ("nanos",)
+    nanos: int
+
+    def __init__(self, nanos: int) -> None:
+        object.__setattr__(self, "nanos", nanos)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is Timestamp:
+            return self.nanos == other.nanos
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(("timestamp", self.nanos))
+
+    def __lt__(self, other: Timestamp) -> bool:
+        if type(other) is Timestamp:
+            return self.nanos < other.nanos
+        return NotImplemented
+
+    def __le__(self, other: Timestamp) -> bool:
+        if type(other) is Timestamp:
+            return self.nanos <= other.nanos
+        return NotImplemented
+
+    def __gt__(self, other: Timestamp) -> bool:
+        if type(other) is Timestamp:
+            return self.nanos > other.nanos
+        return NotImplemented
+
+    def __ge__(self, other: Timestamp) -> bool:
+        if type(other) is Timestamp:
+            return self.nanos >= other.nanos
+        return NotImplemented
+
+    def __reduce__(self) -> tuple[type[Timestamp], tuple[int]]:
+        return Timestamp, (self.nanos,)
+
+    def __repr__(self) -> str:
+        return f"timestamp({format_timestamp(self)!r})"
+
+
+class Duration:
+    """A length of time in nanoseconds, negative or not.
+
+    The constructor trusts its caller; :func:`duration_from_nanos` checks the range.
+    """
+
+    __slots__ = ("nanos",)
+    nanos: int
+
+    def __init__(self, nanos: int) -> None:
+        object.__setattr__(self, "nanos", nanos)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is Duration:
+            return self.nanos == other.nanos
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(("duration", self.nanos))
+
+    def __lt__(self, other: Duration) -> bool:
+        if type(other) is Duration:
+            return self.nanos < other.nanos
+        return NotImplemented
+
+    def __le__(self, other: Duration) -> bool:
+        if type(other) is Duration:
+            return self.nanos <= other.nanos
+        return NotImplemented
+
+    def __gt__(self, other: Duration) -> bool:
+        if type(other) is Duration:
+            return self.nanos > other.nanos
+        return NotImplemented
+
+    def __ge__(self, other: Duration) -> bool:
+        if type(other) is Duration:
+            return self.nanos >= other.nanos
+        return NotImplemented
+
+    def __reduce__(self) -> tuple[type[Duration], tuple[int]]:
+        return Duration, (self.nanos,)
+
+    def __repr__(self) -> str:
+        return f"duration({format_duration(self)!r})"
+
+
+def _shown(text: str) -> str:
+    """Quote what a user wrote, shortened so that a message stays readable."""
+    return repr(text if len(text) <= 64 else text[:61] + "...")
+
+
+# --- timestamps ----------------------------------------------------------------------
+
+
+def timestamp_from_nanos(nanos: int) -> Timestamp:
+    """Make a timestamp, refusing what lies outside the years 1 to 9999."""
+    if MIN_TIMESTAMP_NANOS <= nanos <= MAX_TIMESTAMP_NANOS:
+        return Timestamp(nanos)
+    raise EvaluationError(
+        "timestamp out of range: not between 0001-01-01T00:00:00Z and "
+        "9999-12-31T23:59:59.999999999Z"
+    )
+
+
+def timestamp_from_seconds(seconds: int) -> Timestamp:
+    """Make a timestamp of Unix seconds, as ``timestamp(int)`` does."""
+    return timestamp_from_nanos(seconds * NANOS_PER_SECOND)
+
+
+def timestamp_to_seconds(timestamp: Timestamp) -> int:
+    """Whole Unix seconds, rounded down, as ``int(timestamp)`` gives."""
+    return timestamp.nanos // NANOS_PER_SECOND
+
+
+# [0-9], not \d, which takes the digits of every script.
+_TIMESTAMP = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
+)
+_LONG_YEAR = re.compile(r"[0-9]{5,}-[0-9]{2}-[0-9]{2}T")
+_DAYS_IN_MONTH = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def _days_in_month(year: int, month: int) -> int:
+    if month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
+        return 29
+    return _DAYS_IN_MONTH[month]
+
+
+def _days_from_date(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01 in the proleptic Gregorian calendar.
+
+    Years are counted from March, so that the leap day is the last of its year.
+    """
+    if month <= 2:
+        year -= 1
+        month += 12
+    day_of_year = (153 * (month - 3) + 2) // 5 + day - 1
+    return 365 * year + year // 4 - year // 100 + year // 400 + day_of_year - 719_468
+
+
+def _date_from_days(days: int) -> tuple[int, int, int]:
+    """Year, month (from 1) and day (from 1); the inverse of `_days_from_date`."""
+    days += 719_468
+    era, day_of_era = divmod(days, 146_097)
+    year_of_era = (
+        day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096
+    ) // 365
+    day_of_year = day_of_era - (
+        365 * year_of_era + year_of_era // 4 - year_of_era // 100
+    )
+    month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month + 2) // 5 + 1
+    year = year_of_era + era * 400
+    return (year + 1, month - 9, day) if month >= 10 else (year, month + 3, day)
+
+
+def parse_timestamp(text: str) -> Timestamp:
+    """Read an RFC 3339 timestamp, as ``timestamp(string)`` does.
+
+    Up to nine digits of a second; upper-case ``T`` and ``Z``; an offset of hours and
+    minutes. Leap seconds and the hour 24 are refused: CEL's time line has neither.
+    """
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        if _LONG_YEAR.match(text):
+            raise EvaluationError(
+                f"timestamp out of range: {_shown(text)} is after the year 9999"
+            )
+        raise EvaluationError(
+            f"invalid timestamp {_shown(text)}",
+            hint="Write it as RFC 3339 does: 2009-02-13T23:31:30Z, "
+            "2009-02-13T23:31:30.123456789+01:00.",
+        )
+    fields = match.groups()
+    year, month, day = int(fields[0]), int(fields[1]), int(fields[2])
+    hour, minute, second = int(fields[3]), int(fields[4]), int(fields[5])
+    if year == 0:
+        raise EvaluationError(
+            f"timestamp out of range: {_shown(text)} is before the year 1"
+        )
+    if not (1 <= month <= 12 and 1 <= day <= _days_in_month(year, month)):
+        raise EvaluationError(f"invalid timestamp {_shown(text)}: no such date")
+    if hour > 23 or minute > 59 or second > 59:
+        raise EvaluationError(f"invalid timestamp {_shown(text)}: no such time of day")
+    seconds = (
+        _days_from_date(year, month, day) * SECONDS_PER_DAY
+        + hour * 3_600
+        + minute * 60
+        + second
+    )
+    if fields[7] is not None:
+        offset_hour, offset_minute = int(fields[8]), int(fields[9])
+        if offset_hour > 23 or offset_minute > 59:
+            raise EvaluationError(f"invalid timestamp {_shown(text)}: no such offset")
+        offset = offset_hour * 3_600 + offset_minute * 60
+        seconds += offset if fields[7] == "-" else -offset
+    nanos = seconds * NANOS_PER_SECOND
+    if fields[6] is not None:
+        nanos += int(fields[6].ljust(9, "0"))
+    if not MIN_TIMESTAMP_NANOS <= nanos <= MAX_TIMESTAMP_NANOS:
+        raise EvaluationError(
+            f"timestamp out of range: {_shown(text)} is not within the years "
+            "1 to 9999 of UTC"
+        )
+    return Timestamp(nanos)
+
+
+def format_timestamp(timestamp: Timestamp) -> str:
+    """RFC 3339 in UTC with as many digits of a second as are needed."""
+    seconds, nanos = divmod(timestamp.nanos, NANOS_PER_SECOND)
+    days, second_of_day = divmod(seconds, SECONDS_PER_DAY)
+    year, month, day = _date_from_days(days)
+    minute_of_day, second = divmod(second_of_day, 60)
+    hour, minute = divmod(minute_of_day, 60)
+    fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
+    return (
+        f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
+        f"{fraction}Z"
+    )
+
+
+# --- durations -----------------------------------------------------------------------
+
+
+def duration_from_nanos(nanos: int) -> Duration:
+    """Make a duration, refusing what a 64-bit number of nanoseconds cannot hold."""
+    if MIN_DURATION_NANOS <= nanos <= MAX_DURATION_NANOS:
+        return Duration(nanos)
+    raise EvaluationError(
+        "duration out of range: more than about 292 years (a 64-bit number of "
+        "nanoseconds)"
+    )
+
+
+_UNITS = {
+    "ns": 1,
+    "us": 1_000,
+    "\u00b5s": 1_000,  # micro sign
+    "\u03bcs": 1_000,  # Greek letter mu
+    "ms": NANOS_PER_MILLISECOND,
+    "s": NANOS_PER_SECOND,
+    "m": 60 * NANOS_PER_SECOND,
+    "h": 3_600 * NANOS_PER_SECOND,
+}
+_DURATION_PART = re.compile("([0-9]*)(?:\\.([0-9]*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+# The longest exact text of a duration needs far less; what is longer is a mistake,
+# and Python's int() of thousands of digits is slow.
+_MAX_DURATION_TEXT = 256
+
+
+def parse_duration(text: str) -> Duration:
+    """Read a duration in the grammar of Go's ``time.ParseDuration``.
+
+    A sign, then decimal numbers each with a unit: ``1h30m``, ``-1.5s``, ``100us``.
+    ``0`` needs no unit. Digits beyond nanoseconds are cut off, as in Go.
+    """
+    position = 1 if text[:1] in {"-", "+"} else 0
+    if len(text) > _MAX_DURATION_TEXT or position == len(text):
+        raise _invalid_duration(text)
+    if text[position:] == "0":
+        return Duration(0)
+    nanos = 0
+    end = len(text)
+    while position < end:
+        match = _DURATION_PART.match(text, position)
+        if match is None:
+            raise _invalid_duration(text)
+        whole, fraction, unit = match.groups()
+        if not whole and not fraction:
+            raise _invalid_duration(text)
+        scale = _UNITS[unit]
+        if whole:
+            nanos += int(whole) * scale
+        if fraction:
+            nanos += int(fraction) * scale // 10 ** len(fraction)
+        position = match.end()
+    if text[0] == "-":
+        nanos = -nanos
+    if not MIN_DURATION_NANOS <= nanos <= MAX_DURATION_NANOS:
+        raise EvaluationError(
+            f"duration out of range: {_shown(text)} is more than about 292 years "
+            "(a 64-bit number of nanoseconds)"
+        )
+    return Duration(nanos)
+
+
+def _invalid_duration(text: str) -> EvaluationError:
+    return EvaluationError(
+        f"invalid duration {_shown(text)}",
+        hint="Write numbers with the units h, m, s, ms, us or ns: 1h30m, -1.5s, 250ms.",
+    )
+
+
+def format_duration(duration: Duration) -> str:
+    """Seconds with as many decimals as are needed: ``3730s``, ``-1.5s``."""
+    seconds, nanos = divmod(abs(duration.nanos), NANOS_PER_SECOND)
+    sign = "-" if duration.nanos < 0 else ""
+    fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
+    return f"{sign}{seconds}{fraction}s"
+
+
+# --- arithmetic ----------------------------------------------------------------------
+
+
+def add_to_timestamp(timestamp: Timestamp, duration: Duration) -> Timestamp:
+    """``timestamp + duration``, or a range error."""
+    return timestamp_from_nanos(timestamp.nanos + duration.nanos)
+
+
+def subtract_from_timestamp(timestamp: Timestamp, duration: Duration) -> Timestamp:
+    """``timestamp - duration``, or a range error."""
+    return timestamp_from_nanos(timestamp.nanos - duration.nanos)
+
+
+def subtract_timestamps(left: Timestamp, right: Timestamp) -> Duration:
+    """``timestamp - timestamp``, or a range error beyond 292 years."""
+    return duration_from_nanos(left.nanos - right.nanos)
+
+
+def add_durations(left: Duration, right: Duration) -> Duration:
+    """``duration + duration``, or a range error."""
+    return duration_from_nanos(left.nanos + right.nanos)
+
+
+def subtract_durations(left: Duration, right: Duration) -> Duration:
+    """``duration - duration``, or a range error."""
+    return duration_from_nanos(left.nanos - right.nanos)
+
+
+def negate_duration(duration: Duration) -> Duration:
+    """``-duration``, or a range error for the shortest one."""
+    return duration_from_nanos(-duration.nanos)
+
+
+# --- time zones ----------------------------------------------------------------------
+
+_FIXED_OFFSET = re.compile(r"([+-]?)([0-9]{2}):([0-9]{2})")
+# Files beside the IANA zones that are none, or mean another thing on each server.
+_NO_ZONES = ("right/", "posix/", "localtime", "posixrules")
+_MAX_ZONES = 256
+_zones: dict[str, ZoneInfo] = {}
+# zoneinfo computes within the years 1 to 9999 of local time; no zone changes its
+# offset in the days that this leaves out.
+_MIN_ZONE_SECONDS = MIN_TIMESTAMP_NANOS // NANOS_PER_SECOND + 2 * SECONDS_PER_DAY
+_MAX_ZONE_SECONDS = MAX_TIMESTAMP_NANOS // NANOS_PER_SECOND - 2 * SECONDS_PER_DAY
+
+
+def _zone(name: str) -> ZoneInfo:
+    zone = _zones.get(name)
+    if zone is not None:
+        return zone
+    if not name or len(name) > 255 or name.startswith(_NO_ZONES):
+        raise _unknown_zone(name)
+    from zoneinfo import ZoneInfo
+
+    try:
+        zone = ZoneInfo(name)
+    # Besides KeyError and ValueError, odd names make the file system complain.
+    except (LookupError, ValueError, OSError) as problem:
+        raise _unknown_zone(name) from problem
+    if len(_zones) >= _MAX_ZONES:
+        _zones.clear()
+    _zones[name] = zone
+    return zone
+
+
+def _unknown_zone(name: str) -> EvaluationError:
+    return EvaluationError(
+        f"unknown time zone {_shown(name)}",
+        hint="Name an IANA zone such as 'Europe/Berlin', or an offset such as "
+        "'+05:30'.",
+    )
+
+
+def utc_offset(seconds: int, zone: str) -> int:
+    """Seconds east of UTC at a Unix time in a zone.
+
+    The zone is an IANA name or a fixed offset (``+05:30``, ``-08:00``, ``02:00``).
+    """
+    if zone == "UTC":
+        return 0
+    match = _FIXED_OFFSET.fullmatch(zone)
+    if match is not None:
+        hours, minutes = int(match[2]), int(match[3])
+        if hours > 23 or minutes > 59:
+            raise EvaluationError(
+                f"time zone offset out of range: {_shown(zone)} is not within "
+                "-23:59 and +23:59"
+            )
+        offset = hours * 3_600 + minutes * 60
+        return -offset if match[1] == "-" else offset
+    info = _zone(zone)
+    from datetime import datetime
+
+    moment = min(max(seconds, _MIN_ZONE_SECONDS), _MAX_ZONE_SECONDS)
+    local = datetime.fromtimestamp(moment, info).utcoffset()
+    # A ZoneInfo always knows its offset; the type of `tzinfo` in general does not.
+    return 0 if local is None else local.days * SECONDS_PER_DAY + local.seconds
+
+
+def _local_seconds(timestamp: Timestamp, zone: str) -> int:
+    seconds = timestamp.nanos // NANOS_PER_SECOND
+    return seconds + utc_offset(seconds, zone)
+
+
+def _local_date(timestamp: Timestamp, zone: str) -> tuple[int, int, int]:
+    return _date_from_days(_local_seconds(timestamp, zone) // SECONDS_PER_DAY)
+
+
+# --- accessors -----------------------------------------------------------------------
+#
+# Each reads a part of the local time in a zone; the methods of CEL without a zone read
+# that of "UTC".
+
+
+def full_year(timestamp: Timestamp, zone: str) -> int:
+    """Year; the hours before year 1 in a zone west of UTC are year 0."""
+    return _local_date(timestamp, zone)[0]
+
+
+def month(timestamp: Timestamp, zone: str) -> int:
+    """Month, January is 0."""
+    return _local_date(timestamp, zone)[1] - 1
+
+
+def day_of_month_from_1(timestamp: Timestamp, zone: str) -> int:
+    """Day of the month, the first is 1."""
+    return _local_date(timestamp, zone)[2]
+
+
+def day_of_month(timestamp: Timestamp, zone: str) -> int:
+    """Day of the month, the first is 0."""
+    return _local_date(timestamp, zone)[2] - 1
+
+
+def day_of_week(timestamp: Timestamp, zone: str) -> int:
+    """Day of the week, Sunday is 0."""
+    # 1970-01-01 was a Thursday.
+    return (_local_seconds(timestamp, zone) // SECONDS_PER_DAY + 4) % 7
+
+
+def day_of_year(timestamp: Timestamp, zone: str) -> int:
+    """Day of the year, the first of January is 0."""
+    days = _local_seconds(timestamp, zone) // SECONDS_PER_DAY
+    return days - _days_from_date(_date_from_days(days)[0], 1, 1)
+
+
+def hours(timestamp: Timestamp, zone: str) -> int:
+    """Hour of the day, 0 to 23."""
+    return _local_seconds(timestamp, zone) // 3_600 % 24
+
+
+def minutes(timestamp: Timestamp, zone: str) -> int:
+    """Minute of the hour, 0 to 59."""
+    return _local_seconds(timestamp, zone) // 60 % 60
+
+
+def seconds(timestamp: Timestamp, zone: str) -> int:
+    """Second of the minute, 0 to 59."""
+    return _local_seconds(timestamp, zone) % 60
+
+
+def milliseconds(timestamp: Timestamp, zone: str) -> int:
+    """Millisecond of the second, 0 to 999."""
+    # No offset has a fraction of a second, but an unknown zone is an error.
+    utc_offset(timestamp.nanos // NANOS_PER_SECOND, zone)
+    return timestamp.nanos // NANOS_PER_MILLISECOND % 1_000
+
+
+def _toward_zero(nanos: int, unit: int) -> int:
+    return nanos // unit if nanos >= 0 else -(-nanos // unit)
+
+
+def duration_hours(duration: Duration) -> int:
+    """The whole duration in hours, cut off toward zero."""
+    return _toward_zero(duration.nanos, 3_600 * NANOS_PER_SECOND)
+
+
+def duration_minutes(duration: Duration) -> int:
+    """The whole duration in minutes, cut off toward zero."""
+    return _toward_zero(duration.nanos, 60 * NANOS_PER_SECOND)
+
+
+def duration_seconds(duration: Duration) -> int:
+    """The whole duration in seconds, cut off toward zero."""
+    return _toward_zero(duration.nanos, NANOS_PER_SECOND)
+
+
+def duration_milliseconds(duration: Duration) -> int:
+    """The milliseconds beside the whole seconds, -999 to 999, not the total."""
+    millis = abs(duration.nanos) // NANOS_PER_MILLISECOND % 1_000
+    return millis if duration.nanos >= 0 else -millis
+$cel_temporal$);
+
+    v_sources := v_sources || jsonb_build_object('trace', $cel_trace$"""What the parts of an expression gave: the steps of a traced evaluation.
+
+The steps are those sub-expressions that a reader wants to see, in source order:
+operators, calls, macros and whole field paths; not constants, whose text says it
+all, and not the bodies of macros, which run many times. A part that a short circuit
+skipped is listed as skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from . import source
+from .checked import Checked, Constant, Field, Variable
+from .errors import EvaluationError
+from .facts import value_to_json
+from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+# What a step shows of long values.
+_TEXT_LENGTH: Final = 200
+_ELEMENTS: Final = 20
+_DEPTH: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One sub-expression of a traced evaluation.
+
+    ``text`` is the sub-expression as written; ``line`` and ``column`` say where,
+    counted from 1 in code points; ``depth`` counts the steps around it. A step
+    has a ``value``, unless ``error`` is set or it was ``skipped``.
+    """
+
+    text: str
+    line: int
+    column: int
+    depth: int
+    value: Value = None
+    error: str | None = None
+    skipped: bool = False
+
+
+def straight_nodes(node: Checked) -> Iterator[Checked]:
+    """The nodes that one evaluation reaches at most once, in source order."""
+    yield node
+    for child in node.straight_children():
+        yield from straight_nodes(child)
+
+
+def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
+    """The steps of an evaluation, from the outcomes by number of straight node."""
+    numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
+    found: list[Step] = []
+    for node, depth in _visible(tree, 0):
+        start, end = node.origin.start, node.origin.end
+        line, column = source.location(text, start)
+        number = numbers[id(node)]
+        outcome = outcomes.get(number)
+        failed = isinstance(outcome, EvaluationError)
+        found.append(
+            Step(
+                text[start:end],
+                line,
+                column,
+                depth,
+                value=None if failed else outcome,
+                error=outcome.message if isinstance(outcome, EvaluationError) else None,
+                skipped=number not in outcomes,
+            )
+        )
+    return found
+
+
+def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
+    if isinstance(node, Constant):
+        return
+    yield node, depth
+    if isinstance(node, Field):
+        # Of a path a.b.c the whole is shown, not a and a.b.
+        while isinstance(node, Field):
+            node = node.operand
+        if isinstance(node, Variable):
+            return
+        yield from _visible(node, depth + 1)
+        return
+    for child in node.straight_children():
+        yield from _visible(child, depth + 1)
+
+
+def to_json(found: list[Step]) -> str:
+    """The steps as a JSON array of objects, long values shortened.
+
+    Keys: ``expression``, ``line``, ``column``, ``depth``, and one of ``value``,
+    ``error`` and ``skipped``.
+    """
+    return f"[{','.join(map(_object, found))}]"
+
+
+def _object(step: Step) -> str:
+    if step.skipped:
+        outcome = '"skipped":true'
+    elif step.error is not None:
+        outcome = f'"error":{json.dumps(step.error, ensure_ascii=False)}'
+    else:
+        outcome = f'"value":{value_to_json(_shortened(step.value), strict=False)}'
+    text = json.dumps(step.text, ensure_ascii=False)
+    return (
+        f'{{"expression":{text},"line":{step.line},"column":{step.column},'
+        f'"depth":{step.depth},{outcome}}}'
+    )
+
+
+def _shortened(value: Value, depth: int = 0) -> Value:
+    """The value, with long texts cut and long or deep collections as their size."""
+    kind = type(value)
+    if kind is str and len(value) > _TEXT_LENGTH:
+        return value[: _TEXT_LENGTH - 3] + "..."
+    if kind is bytes and len(value) > _TEXT_LENGTH:
+        return f"bytes of {len(value):,}"
+    if kind is list:
+        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
+            return f"list of {len(value):,}"
+        return [_shortened(element, depth + 1) for element in value]
+    if kind is dict:
+        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
+            return f"map of {len(value):,}"
+        return {key: _shortened(element, depth + 1) for key, element in value.items()}
+    return value
+$cel_trace$);
+
+    v_sources := v_sources || jsonb_build_object('types', $cel_types$"""The types of CEL, as declarations name them and as ``type(x)`` returns them.
+
+A :class:`Type` without parameters is also a CEL value: the result of ``type()``
+and the meaning of names such as ``int`` (cel-spec, "Values"). Parameterised
+types, ``list(int)``, stand in declarations and in checked expressions only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Type:
+    """A type: its name in CEL and the types that parameterise it.
+
+    ``open`` says that a :class:`TypeVariable` is in it, so that it is not yet known;
+    ``depth`` counts the levels of parameters.
+    """
+
+    __slots__ = ("_hash", "depth", "name", "open", "parameters")
+
+    def __init__(self, name: str, parameters: tuple[Type, ...] = ()) -> None:
+        self.name = name
+        self.parameters = parameters
+        self.open: bool = any(parameter.open for parameter in parameters)
+        self.depth: int = 1 + max((p.depth for p in parameters), default=-1)
+        self._hash = hash((name, parameters))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(other) is Type
+            and self.name == other.name
+            and self.parameters == other.parameters
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Type({self})"
+
+    def __str__(self) -> str:
+        if not self.parameters:
+            return self.name
+        return f"{self.name}({', '.join(map(str, self.parameters))})"
+
+
+class TypeVariable(Type):
+    """A type that is still to be found; equal to itself only."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.open = True
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class ObjectType(Type):
+    """An object that a schema declares: a map with exactly these fields.
+
+    ``fields`` maps names to CEL types, ``declared`` to the names of the types as
+    the schema has them. Two objects are never the same type.
+    """
+
+    __slots__ = ("declared", "fields")
+
+    def __init__(
+        self, name: str, fields: Mapping[str, Type], declared: Mapping[str, str]
+    ) -> None:
+        super().__init__(name)
+        self.fields = fields
+        self.declared = declared
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+BOOL = Type("bool")
+BYTES = Type("bytes")
+CIDR = Type("net.CIDR")
+DOUBLE = Type("double")
+DURATION = Type("google.protobuf.Duration")
+DYN = Type("dyn")
+INT = Type("int")
+IP = Type("net.IP")
+LIST = Type("list")
+MAP = Type("map")
+NULL = Type("null_type")
+OPTIONAL = Type("optional_type")
+STRING = Type("string")
+TIMESTAMP = Type("google.protobuf.Timestamp")
+TYPE = Type("type")
+UINT = Type("uint")
+
+# Names that denote a type when they stand in an expression. ``dyn`` does not: it
+# is a declaration's word and a function, never a value.
+DENOTATIONS = {
+    t.name: t
+    for t in (
+        BOOL,
+        BYTES,
+        CIDR,
+        DOUBLE,
+        DURATION,
+        INT,
+        IP,
+        LIST,
+        MAP,
+        NULL,
+        OPTIONAL,
+        STRING,
+        TIMESTAMP,
+        TYPE,
+        UINT,
+    )
+}
+
+
+# A type beyond this depth has dyn at its leaves. Through variables of macros a short
+# expression can describe a type of exponential size, {a: a} of {b: b} and so on.
+_MAX_DEPTH = 8
+
+
+def parameterised(name: str, *parameters: Type) -> Type:
+    """A type with parameters, with dyn where it would grow too deep."""
+    if any(parameter.depth >= _MAX_DEPTH for parameter in parameters):
+        parameters = tuple(p if p.depth < _MAX_DEPTH else DYN for p in parameters)
+    return Type(name, parameters)
+
+
+def list_of(element: Type) -> Type:
+    """``list(element)``."""
+    return parameterised("list", element)
+
+
+def map_of(key: Type, value: Type) -> Type:
+    """``map(key, value)``."""
+    return parameterised("map", key, value)
+
+
+def optional_of(value: Type) -> Type:
+    """``optional_type(value)``."""
+    return parameterised("optional_type", value)
+
+
+def wrapper_of(value: Type) -> Type:
+    """``wrapper(value)``: a value of this type, or null."""
+    return parameterised("wrapper", value)
+
+
+def type_of_type(denoted: Type) -> Type:
+    """``type(denoted)``: the type of an expression that denotes a type."""
+    return parameterised("type", denoted)
+
+
+def nullable(of: Type) -> bool:
+    """Whether null is among the values of a type.
+
+    As in cel-spec, null is assignable to wrappers, messages, timestamps, durations
+    and abstract types such as optionals, and to none of the others.
+    """
+    return of.name not in _NOT_NULLABLE or type(of) is not Type
+
+
+_NOT_NULLABLE = frozenset(
+    ("bool", "bytes", "double", "int", "list", "map", "string", "type", "uint")
+)
+
+
+def unwrapped(of: Type) -> Type:
+    """The type without null, where it is a wrapper."""
+    return of.parameters[0] if of.name == "wrapper" and of.parameters else of
+
+
+# What people write and read for the well-known types.
+_SPOKEN = {
+    "google.protobuf.Duration": "duration",
+    "google.protobuf.Timestamp": "timestamp",
+    "null_type": "null",
+    "optional_type": "optional",
+}
+
+
+def spoken(of: Type) -> str:
+    """A type as messages show it: wrappers as their values, short names."""
+    of = unwrapped(of)
+    if type(of) is TypeVariable:
+        return "dyn"
+    name = _SPOKEN.get(of.name, of.name) if type(of) is Type else of.name
+    if not of.parameters:
+        return name
+    return f"{name}({', '.join(map(spoken, of.parameters))})"
+$cel_types$);
+
+    v_sources := v_sources || jsonb_build_object('unification', $cel_unification$"""When one type can stand where another is asked for (cel-spec, "Gradual Typing").
+
+Bindings map type variables to what is known of them. Null is assignable as
+:func:`types.nullable` says, a wrapper and the type it wraps to each other, a schema's
+object where a map from strings is asked for.
+
+In one thing this is stricter than the checkers of Google's runtimes: ``dyn`` given
+where ``list(A)`` is asked for makes A ``dyn``, not a free choice. So a type that
+inference finds is one that generated code may rely on.
+"""
+
+from __future__ import annotations
+
+from . import types
+from .types import DYN, ObjectType, Type, TypeVariable, nullable, parameterised
+
+
+class Bindings:
+    """What is known of type variables, with the way back from a failed attempt."""
+
+    __slots__ = ("_trail", "known")
+
+    def __init__(self) -> None:
+        self.known: dict[Type, Type] = {}
+        self._trail: list[tuple[Type, Type | None]] = []
+
+    def bind(self, variable: Type, to: Type) -> None:
+        """Note or replace what a variable stands for."""
+        self._trail.append((variable, self.known.get(variable)))
+        self.known[variable] = to
+
+    def mark(self) -> int:
+        """A point to which :meth:`undo` can go back."""
+        return len(self._trail)
+
+    def undo(self, mark: int) -> None:
+        """Forget what was bound since the mark."""
+        while len(self._trail) > mark:
+            variable, before = self._trail.pop()
+            if before is None:
+                del self.known[variable]
+            else:
+                self.known[variable] = before
+
+
+# What an object of a schema is to everything but the selection of its fields.
+OBJECT_AS_MAP = types.map_of(types.STRING, DYN)
+
+
+def resolved(of: Type, bindings: Bindings) -> Type:
+    """A variable's type, or the last variable it stands for; other types as is."""
+    while type(of) is TypeVariable:
+        bound = bindings.known.get(of)
+        if bound is None:
+            break
+        of = bound
+    return of
+
+
+def substituted(of: Type, bindings: Bindings) -> Type:
+    """The type with what is known of its variables put in."""
+    if not of.open:
+        return of
+    of = resolved(of, bindings)
+    if not of.open or type(of) is TypeVariable:
+        return of
+    return parameterised(of.name, *[substituted(p, bindings) for p in of.parameters])
+
+
+def grounded(of: Type, bindings: Bindings) -> Type:
+    """The type with ``dyn`` for every variable that nothing is known of."""
+    if not of.open:
+        return of
+    of = resolved(of, bindings)
+    if type(of) is TypeVariable:
+        return DYN
+    if not of.open:
+        return of
+    return parameterised(of.name, *[grounded(p, bindings) for p in of.parameters])
+
+
+def instantiated(of: Type, fresh: dict[TypeVariable, TypeVariable]) -> Type:
+    """A signature's type with new variables in place of its own."""
+    if not of.open:
+        return of
+    if type(of) is TypeVariable:
+        return fresh[of]
+    return parameterised(of.name, *[instantiated(p, fresh) for p in of.parameters])
+
+
+def assign(actual: Type, formal: Type, bindings: Bindings) -> bool:
+    """Whether ``actual`` can stand for ``formal``; extends the bindings.
+
+    A failure may leave some bindings behind, for the caller to undo.
+    """
+    if actual is formal:
+        return True
+    if type(formal) is TypeVariable:
+        return _assign_variable(actual, formal, bindings)
+    if type(actual) is TypeVariable:
+        return _assign_variable(formal, actual, bindings)
+    if actual is DYN or formal is DYN:
+        _release(formal, bindings)
+        _release(actual, bindings)
+        return True
+    if type(actual) is ObjectType or type(formal) is ObjectType:
+        return _assign_object(actual, formal, bindings)
+    if actual.name != formal.name:
+        return _assign_null_or_wrapper(actual, formal, bindings)
+    if actual.name == "type":
+        # A type is a type, whatever it denotes.
+        return True
+    return len(actual.parameters) == len(formal.parameters) and all(
+        assign(part, asked, bindings)
+        for part, asked in zip(actual.parameters, formal.parameters, strict=True)
+    )
+
+
+def _assign_variable(of: Type, variable: Type, bindings: Bindings) -> bool:
+    of = resolved(of, bindings)
+    # Of a chain of variables the last one has the type.
+    bound = bindings.known.get(variable)
+    while bound is not None and type(bound) is TypeVariable:
+        variable, bound = bound, bindings.known.get(bound)
+    if of is variable:
+        return True
+    if bound is None:
+        if type(of) is TypeVariable:
+            # The newer stands for the older, which keeps chains short.
+            bindings.bind(of, variable)
+            return True
+        if of.open and _occurs(variable, of, bindings):
+            return False
+        bindings.bind(variable, of)
+        return True
+    if not assign(of, bound, bindings):
+        return False
+    bindings.bind(variable, general(of, bound, bindings))
+    return True
+
+
+def _occurs(variable: Type, within: Type, bindings: Bindings) -> bool:
+    within = resolved(within, bindings)
+    return within is variable or any(
+        _occurs(variable, part, bindings) for part in within.parameters if part.open
+    )
+
+
+def _release(of: Type, bindings: Bindings) -> None:
+    """Make the free variables of a type dyn, whose values come from a dyn."""
+    if of.open:
+        of = resolved(of, bindings)
+        if type(of) is TypeVariable:
+            bindings.bind(of, DYN)
+        for part in of.parameters:
+            _release(part, bindings)
+
+
+def _assign_object(actual: Type, formal: Type, bindings: Bindings) -> bool:
+    if types.NULL in (actual, formal):
+        return True
+    if type(actual) is type(formal):
+        return False
+    if type(actual) is ObjectType:
+        return assign(OBJECT_AS_MAP, formal, bindings)
+    return assign(actual, OBJECT_AS_MAP, bindings)
+
+
+def _assign_null_or_wrapper(actual: Type, formal: Type, bindings: Bindings) -> bool:
+    if actual is types.NULL:
+        return nullable(formal)
+    if formal is types.NULL:
+        return nullable(actual)
+    if actual.name == "wrapper":
+        return assign(actual.parameters[0], formal, bindings)
+    if formal.name == "wrapper":
+        return assign(actual, formal.parameters[0], bindings)
+    return False
+
+
+def general(first: Type, second: Type, bindings: Bindings) -> Type:
+    """The type of a value that has one of two types that can stand for each other."""
+    first, second = resolved(first, bindings), resolved(second, bindings)
+    if first == second:
+        return first
+    if first is DYN or second is DYN:
+        return DYN
+    if type(first) is TypeVariable or first is types.NULL:
+        return second
+    if type(second) is TypeVariable or second is types.NULL:
+        return first
+    if type(first) is ObjectType:
+        return general(OBJECT_AS_MAP, second, bindings)
+    if type(second) is ObjectType:
+        return general(first, OBJECT_AS_MAP, bindings)
+    if "wrapper" in (first.name, second.name):
+        inner = general(types.unwrapped(first), types.unwrapped(second), bindings)
+        return DYN if inner is DYN else types.wrapper_of(inner)
+    if first.name != second.name or len(first.parameters) != len(second.parameters):
+        return DYN
+    return parameterised(
+        first.name,
+        *[
+            general(a, b, bindings)
+            for a, b in zip(first.parameters, second.parameters, strict=True)
+        ],
+    )
+
+
+def join(first: Type, second: Type, bindings: Bindings) -> Type | None:
+    """The type of a list of both, or None where they cannot stand for each other."""
+    if first is second:
+        return first
+    mark = bindings.mark()
+    if not assign(second, first, bindings):
+        bindings.undo(mark)
+        return None
+    return general(first, second, bindings)
+$cel_unification$);
+
+    v_sources := v_sources || jsonb_build_object('values', $cel_values$"""How CEL values look in Python, and what separates the two languages.
+
+=================  ==========================================================
+CEL                Python
+=================  ==========================================================
+int                ``int``, kept within 64 bits by every operation
+uint               :class:`Uint`, an ``int`` of its own type
+double             ``float``
+bool, null_type    ``bool``, ``None``
+string, bytes      ``str`` (code points, as CEL counts), ``bytes``
+list               ``list``
+map                ``dict``; bool keys are wrapped, see :class:`BoolKey`
+timestamp          :class:`~.temporal.Timestamp`
+duration           :class:`~.temporal.Duration`
+type               :class:`~.types.Type`
+optional_type      :class:`Optional`
+net.IP, net.CIDR   subclasses of :class:`Opaque`
+=================  ==========================================================
+
+Decoded JSON is already in this form, so facts are never converted. The price is
+care with Python's own equalities: ``True == 1`` holds there and must not here,
+so types are compared with ``type(x) is``, never with ``isinstance``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from . import types
+from .temporal import Duration, Timestamp
+from .types import Type
+
+Value = Any
+"""A CEL value in the representation above."""
+
+
+class Uint(int):
+    """An unsigned 64-bit integer, equal and hashed as the number it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{int(self)}u"
+
+
+class Optional:
+    """A value that may be absent: ``optional.of(x)`` or ``optional.none()``.
+
+    ``==`` of Python compares identities; ``operators.equal`` compares as CEL does.
+    """
+
+    __slots__ = ("present", "value")
+
+    def __init__(self, value: Value, *, present: bool = True) -> None:
+        self.value = value
+        self.present = present
+
+    def __repr__(self) -> str:
+        return f"optional.of({self.value!r})" if self.present else "optional.none()"
+
+
+ABSENT: Final = Optional(None, present=False)
+
+
+class Opaque:
+    """A value of a type that a library brings, such as an IP address.
+
+    Subclasses are immutable, compare with ``==`` and have the value's text as
+    ``str``; ``cel_type`` is what ``type(x)`` gives.
+    """
+
+    __slots__ = ()
+    cel_type: ClassVar[Type]
+
+
+class BoolKey:
+    """A bool as the key of a map, where Python would take it for 0 or 1."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+TRUE_KEY: Final = BoolKey(True)
+FALSE_KEY: Final = BoolKey(False)
+
+NUMERIC: Final = frozenset({int, Uint, float})
+
+_TYPES: Final[dict[type, Type]] = {
+    bool: types.BOOL,
+    bytes: types.BYTES,
+    dict: types.MAP,
+    Duration: types.DURATION,
+    float: types.DOUBLE,
+    int: types.INT,
+    list: types.LIST,
+    Optional: types.OPTIONAL,
+    type(None): types.NULL,
+    str: types.STRING,
+    Timestamp: types.TIMESTAMP,
+    Type: types.TYPE,
+    Uint: types.UINT,
+}
+
+
+def type_of(value: Value) -> Type:
+    """The CEL type of a value (cel-spec, "type")."""
+    known = _TYPES.get(type(value))
+    if known is not None:
+        return known
+    assert isinstance(value, Opaque)
+    return value.cel_type
+
+
+def encode_key(key: Value) -> Value:
+    """The form in which a map stores this key.
+
+    Raises ``KeyError`` for a value that can be no key (cel-spec, "Maps": int,
+    uint, bool and string can). A double finds the integer that it equals.
+    """
+    kind = type(key)
+    if kind is str or kind is int or kind is Uint or kind is float:
+        return key
+    if kind is bool:
+        return TRUE_KEY if key else FALSE_KEY
+    raise KeyError(key)
+
+
+def decode_key(key: Value) -> Value:
+    """The key as CEL sees it, from the form in which a map stores it."""
+    return key.value if type(key) is BoolKey else key
+
+
+def map_keys(value: dict[Any, Value]) -> list[Value]:
+    """The keys of a map, in the map's order."""
+    return [key.value if type(key) is BoolKey else key for key in value]
+$cel_values$);
+
+    -- bundle: end
+
+    v_loader := $python$
+if runtime is None:
+    import importlib.abc
+    import importlib.util
+    import sys
+
+    package = "pgrules_cel_@hash@"
+    sources = @sources@
+
+    class Modules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+        """Finds and loads the modules of the package in their sources."""
+
+        def module(self, name):
+            root, _, module = name.partition(".")
+            return (module or "__init__") if root == package else None
+
+        def find_spec(self, name, path, target=None):
+            module = self.module(name)
+            if module not in sources:
+                return None
+            return importlib.util.spec_from_loader(
+                name, self, origin=package, is_package=module == "__init__"
+            )
+
+        def is_package(self, name):
+            return name == package
+
+        def get_source(self, name):
+            return sources[self.module(name)]
+
+        def get_code(self, name):
+            file = f"{package}/{self.module(name)}.py"
+            return compile(self.get_source(name), file, "exec", dont_inherit=True)
+
+    sys.meta_path.insert(0, Modules())
+    runtime = GD["@hash@"] = importlib.import_module(package + ".backend")
+$python$;
+    v_hash := left(
+        encode(sha256(convert_to(v_loader || v_sources::text, 'UTF8')), 'hex'), 16
+    );
+
+    FOR v_function IN
+        SELECT * FROM (
+            VALUES
+            (
+                'cel_evaluate',
+                'p_expression text, p_environment text, p_facts jsonb, p_trace boolean, '
+                'OUT matched boolean, OUT error text, OUT trace jsonb, OUT failure jsonb',
+                'evaluate(p_expression, p_environment, p_facts, p_trace)',
+                'Evaluates one rule over facts.'
+            ),
+            (
+                'cel_evaluate_all',
+                'p_expressions text[], p_environment text, p_facts jsonb, '
+                'OUT matched boolean[], OUT errors text[], OUT failure jsonb',
+                'evaluate_all(p_expressions, p_environment, p_facts)',
+                'Evaluates many rules over the same facts.'
+            ),
+            (
+                'cel_evaluate_expression',
+                'p_expression text, p_environment text, p_facts jsonb, '
+                'OUT value jsonb, OUT failure jsonb',
+                'evaluate_expression(p_expression, p_environment, p_facts)',
+                'The value of an expression over facts.'
+            ),
+            (
+                'cel_check',
+                'p_expression text, p_environment text, '
+                'OUT problems jsonb, OUT failure jsonb',
+                'check(p_expression, p_environment)',
+                'Compiles an expression: its problems, and the failure to raise for them.'
+            )
+        ) AS core (name, parameters, call, summary)
+    LOOP
+        EXECUTE format(
+            'CREATE FUNCTION rules_internal.%I(%s) '
+            'LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500 AS %L',
+            v_function.name,
+            v_function.parameters,
+            replace(
+                replace(
+                    'runtime = GD.get("@hash@")' || v_loader, '@hash@', v_hash
+                ),
+                -- A JSON object of strings is a dict literal of Python too.
+                '@sources@', v_sources::text
+            ) || 'return runtime.' || v_function.call || E'\n'
+        );
+        EXECUTE format(
+            'COMMENT ON FUNCTION rules_internal.%I IS %L',
+            v_function.name,
+            v_function.summary
+            || ' Raises nothing: a call that cannot be answered gives a failure.'
+        );
+        EXECUTE format(
+            'REVOKE ALL ON FUNCTION rules_internal.%I FROM public', v_function.name
+        );
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION rules_internal.%I '
+            'TO rules_owner, rules_app, rules_tenant',
+            v_function.name
+        );
+    END LOOP;
+END;
+$deploy$;
+
+COMMIT;

@@ -1,0 +1,100 @@
+-- Deploy pgrules:000016_compile_rules to pg
+-- requires: 000011_rules
+-- requires: 000014_environments
+-- requires: 000015_cel
+--
+-- What the core says becomes an error of SQL in one place; and a rule that does not
+-- compile is refused.
+
+BEGIN;
+
+SET LOCAL ROLE rules_owner;
+
+CREATE FUNCTION rules_internal.raise_failure(
+    p_operation text, p_subject text, p_failure jsonb
+) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $function$
+DECLARE
+    v_message constant text := p_operation || ': ' || (p_failure ->> 'message');
+    v_detail constant text :=
+        concat_ws(E'\n', p_subject, nullif(p_failure ->> 'detail', ''));
+    v_hint constant text := p_failure ->> 'hint';
+BEGIN
+    -- After a cancelled evaluation the server raises its own error before this line.
+    IF v_hint = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = p_failure ->> 'sqlstate',
+            MESSAGE = v_message,
+            DETAIL = v_detail;
+    END IF;
+    RAISE EXCEPTION USING
+        ERRCODE = p_failure ->> 'sqlstate',
+        MESSAGE = v_message,
+        DETAIL = v_detail,
+        HINT = v_hint;
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.raise_failure(text, text, jsonb) IS
+'Raises a failure of the core. p_operation is what failed, p_subject what it was about.';
+
+CREATE FUNCTION rules_internal.environment(p_tenant_id uuid) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $function$
+    SELECT coalesce(
+        (
+            SELECT environment.document
+            FROM rules_internal.environments AS environment
+            WHERE environment.tenant_id = p_tenant_id
+        ),
+        '{}'
+    );
+$function$;
+
+COMMENT ON FUNCTION rules_internal.environment(uuid) IS
+'What the tenant''s expressions are compiled against.';
+
+CREATE FUNCTION rules_internal.compile_rule() RETURNS trigger
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_outcome record;
+BEGIN
+    IF TG_OP = 'INSERT' OR NEW.expression IS DISTINCT FROM OLD.expression THEN
+        v_outcome := rules_internal.cel_check(
+            NEW.expression, rules_internal.environment(NEW.tenant_id)
+        );
+        IF v_outcome.failure IS NOT NULL THEN
+            PERFORM rules_internal.raise_failure(
+                'cannot store rule ' || quote_literal(NEW.name),
+                'Rule ' || NEW.id || ':',
+                v_outcome.failure
+            );
+        END IF;
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.compile_rule() IS
+'Trigger: refuses a rule that does not compile. Raises RE020, RE021, RE050.';
+
+REVOKE ALL ON FUNCTION
+rules_internal.raise_failure(text, text, jsonb),
+rules_internal.environment(uuid),
+rules_internal.compile_rule()
+FROM public;
+GRANT EXECUTE ON FUNCTION
+rules_internal.raise_failure(text, text, jsonb),
+rules_internal.environment(uuid)
+TO rules_app, rules_tenant;
+
+-- NULL in a column that must have a value is for the constraint to refuse.
+CREATE TRIGGER rules_compile
+BEFORE INSERT OR UPDATE OF expression ON rules.rules
+FOR EACH ROW
+WHEN (new.expression IS NOT NULL AND new.name IS NOT NULL)
+EXECUTE FUNCTION rules_internal.compile_rule();
+
+COMMIT;

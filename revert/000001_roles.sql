@@ -1,0 +1,31 @@
+-- Revert pgrules:000001_roles from pg
+--
+-- A role that has members, or that another database still uses, stays.
+
+BEGIN;
+
+DO $roles$
+DECLARE
+    v_role name;
+BEGIN
+    FOR v_role IN
+        SELECT role.rolname
+        FROM pg_catalog.pg_roles AS role
+        WHERE
+            role.rolname IN ('rules_owner', 'rules_app', 'rules_tenant', 'rules_admin')
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS membership
+                WHERE membership.roleid = role.oid
+            )
+    LOOP
+        BEGIN
+            EXECUTE pg_catalog.format('DROP ROLE IF EXISTS %I', v_role);
+        EXCEPTION
+            WHEN dependent_objects_still_exist THEN
+                RAISE NOTICE 'role % is used by another database and stays', v_role;
+        END;
+    END LOOP;
+END;
+$roles$;
+
+COMMIT;

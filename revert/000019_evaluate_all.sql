@@ -1,0 +1,7 @@
+-- Revert pgrules:000019_evaluate_all from pg
+
+BEGIN;
+
+DROP FUNCTION rules.evaluate_all(jsonb);
+
+COMMIT;
