@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import source, types
 from .checked import (
+    Bind,
+    Bound,
     Chain,
     Checked,
     Choice,
@@ -26,6 +28,10 @@ from .checked import (
     Loop,
     MakeList,
     MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
     Variable,
 )
 from .signatures import Candidates, candidates
@@ -41,6 +47,7 @@ from .types import (
     TypeVariable,
     list_of,
     map_of,
+    optional_of,
     spoken,
     type_of_type,
     unwrapped,
@@ -88,11 +95,13 @@ _CONSTANTS: dict[type, Type] = {
     Uint: types.UINT,
 }
 
+OPTIONAL = types.OPTIONAL.name
+
 # What the value of a type's name denotes, where the type has parameters.
 _DENOTED = {
     "list": list_of(DYN),
     "map": map_of(DYN, DYN),
-    "optional_type": types.optional_of(DYN),
+    "optional_type": optional_of(DYN),
     "type": type_of_type(DYN),
 }
 
@@ -137,23 +146,25 @@ class _Inference:
         """What is declared of the facts among some nodes, as parts of a hint."""
         found = []
         for node in nodes:
-            if isinstance(node, Field) and node.conversion is not None:
+            if isinstance(node, Field | OptionalField) and node.conversion is not None:
                 found.append(f"{self.written(node)} is declared {node.conversion}")
             elif isinstance(node, Variable) and node.name in self.derived:
                 found.append(f"the derived field {node.name} is {spoken(node.type)}")
         return found
 
-    def demand(self, node: Checked, wanted: Type, where: str) -> None:
+    def demand(self, node: Checked, wanted: Type, where: str) -> bool:
         """Report a node that cannot be of the wanted type."""
-        if not self.fits(node.type, wanted):
+        fits = self.fits(node.type, wanted)
+        if not fits:
             self.fail(
                 node.origin.start,
-                f"{where} needs {spoken(wanted)}, not {self.spoken(node.type)}",
+                f"{where} needs {self.spoken(wanted)}, not {self.spoken(node.type)}",
                 "; ".join(self.declarations([node])),
             )
+        return fits
 
     def fits(self, actual: Type, wanted: Type) -> bool:
-        if actual is wanted or actual is DYN:
+        if actual is wanted:
             return True
         mark = self.bindings.mark()
         if assign(actual, wanted, self.bindings):
@@ -184,27 +195,47 @@ class _Inference:
             return self.derived[name].type
         return self.variables.get(name, DYN)
 
-    def local(self, node: Local) -> Type:
+    def local(self, node: Local | Bound) -> Type:
         return self.locals.get(node.slot, DYN)
 
+    def bind(self, node: Bind) -> Type:
+        for slot, value in node.bindings:
+            self.locals[slot] = self.visit(value)
+        return self.visit(node.body)
+
+    # Fields
+
     def field(self, node: Field) -> Type:
+        found = self.selected(self.operand(node), node)
+        if node.test:
+            node.conversion = None
+            return BOOL
+        return found
+
+    def optional_field(self, node: OptionalField) -> Type:
+        found = self.selected(self.operand(node), node)
+        return found if found.name == OPTIONAL else optional_of(found)
+
+    def operand(self, node: Field | OptionalField) -> Type:
+        """The type of what a field is selected from."""
         operand = node.operand
-        if type(operand) is Variable:
+        if type(operand) is not Variable:
+            return self.visit(operand)
+        of = operand.type = self.declared(operand)
+        if type(of) is ObjectType:
             # The fields of an object in the facts are converted one by one: it is
             # not read as a whole here.
-            of = operand.type = self.declared(operand)
-            if type(of) is ObjectType and not node.test:
-                node.conversion = of.declared.get(node.name)
-        else:
-            of = self.visit(operand)
-        found = self.selected(of, node)
-        return BOOL if node.test else found
+            node.conversion = of.declared.get(node.name)
+        return of
 
-    def selected(self, of: Type, node: Field) -> Type:
-        """The type of a field of a value."""
+    def selected(self, of: Type, node: Field | OptionalField) -> Type:
+        """The type of a field of a value; of an optional's, an optional."""
+        of = resolved(of, self.bindings)
         if of is DYN:
             return DYN
-        of = resolved(of, self.bindings)
+        if of.name == OPTIONAL and type(of) is Type:
+            found = self.selected(of.parameters[0], node)
+            return found if found.name == OPTIONAL else optional_of(found)
         if type(of) is ObjectType:
             return self.member(of, node.name, node)
         if type(of) is TypeVariable:
@@ -212,8 +243,6 @@ class _Inference:
             return DYN
         if of.name == "map":
             return of.parameters[1]
-        if of is DYN:
-            return DYN
         return self.fail(
             self.behind(node.operand, node),
             f"{self.spoken(of)} has no fields",
@@ -224,7 +253,10 @@ class _Inference:
     def behind(self, operand: Checked, node: Checked) -> int:
         """The place of a selection's name, or of the whole where it has none."""
         end = operand.origin.end
-        return end + 1 if self.text[end : end + 1] == "." else node.origin.start
+        dot = self.text[end : end + 2]
+        if dot[:1] != ".":
+            return node.origin.start
+        return end + 2 if dot == ".?" else end + 1
 
     def member(self, of: ObjectType, name: str, node: Checked) -> Type:
         """The type of a field that a schema declares."""
@@ -234,7 +266,7 @@ class _Inference:
         near = _nearest(name, of.fields)
         hint = f"did you mean {near}?" if near else _listed(of)
         place = node.origin.start
-        if isinstance(node, Field):
+        if isinstance(node, Field | OptionalField):
             place = self.behind(node.operand, node)
         return self.fail(place, f"{of.name} has no field {name}", hint)
 
@@ -363,45 +395,108 @@ class _Inference:
             )
         return found
 
-    def joined(self, nodes: Iterable[Checked]) -> Type:
+    def joined(self, kinds: Iterable[Type]) -> Type:
         """The common type of elements: dyn where they have none."""
         found: Type | None = None
-        for node in nodes:
-            kind = self.visit(node)
+        for kind in kinds:
             found = kind if found is None else join(found, kind, self.bindings) or DYN
         return TypeVariable("element") if found is None else found
 
     def make_list(self, node: MakeList) -> Type:
-        return list_of(self.joined(node.elements))
+        return list_of(self.joined(map(self.visit, node.elements)))
 
     def make_map(self, node: MakeMap) -> Type:
-        key = self.joined(key for key, _ in node.entries)
-        return map_of(key, self.joined(value for _, value in node.entries))
+        # Key by key and value by value, as problems are reported in source order.
+        kinds = [(self.visit(key), self.visit(value)) for key, value in node.entries]
+        return map_of(
+            self.joined(key for key, _ in kinds),
+            self.joined(value for _, value in kinds),
+        )
+
+    def make_optional_list(self, node: MakeOptionalList) -> Type:
+        return list_of(
+            self.joined(
+                self.given(element, number in node.optionals)
+                for number, element in enumerate(node.elements)
+            )
+        )
+
+    def make_optional_map(self, node: MakeOptionalMap) -> Type:
+        kinds = [
+            (self.visit(key), self.given(value, number in node.optionals))
+            for number, (key, value) in enumerate(node.entries)
+        ]
+        return map_of(
+            self.joined(key for key, _ in kinds),
+            self.joined(value for _, value in kinds),
+        )
+
+    def given(self, node: Checked, optional: bool) -> Type:
+        """The type of an element, behind a '?' of what the optional has."""
+        kind = self.visit(node)
+        if not optional:
+            return kind
+        inner = TypeVariable("value")
+        return inner if self.demand(node, optional_of(inner), "?") else DYN
 
     # Macros
 
     def loop(self, node: Loop) -> Type:
+        if node.kind in ("optMap", "optFlatMap"):
+            return self.map_optional(node)
         key, element = self.ranged(node.range)
-        self.locals[node.slot] = key if element is None else element
-        condition, transform = node.condition, node.transform
-        if condition is not None:
-            self.visit(condition)
-            self.demand(condition, BOOL, f"the condition of {node.kind}")
-        if node.kind in ("all", "exists", "exists_one"):
-            return BOOL
-        if transform is not None:
-            return list_of(self.visit(transform))
-        return list_of(self.locals[node.slot])
+        self.locals[node.slot] = variable = key if element is None else element
+        result = self.body(node)
+        if node.kind in ("filter", "sortBy"):
+            return list_of(variable)
+        return BOOL if node.transform is None else list_of(result)
 
-    def ranged(self, node: Checked) -> tuple[Type, Type | None]:
-        """What a macro's range has: keys, and elements where it is a list."""
+    def pair_loop(self, node: PairLoop) -> Type:
+        key, element = self.ranged(node.range, pairs=True)
+        self.locals[node.slot] = key
+        self.locals[node.second_slot] = DYN if element is None else element
+        result = self.body(node)
+        if node.kind == "transformList":
+            return list_of(result)
+        if node.kind == "transformMap":
+            return map_of(key, result)
+        if node.kind == "transformMapEntry":
+            assert node.transform is not None
+            entries = map_of(TypeVariable("key"), TypeVariable("value"))
+            return entries if self.demand(node.transform, entries, node.kind) else DYN
+        return BOOL
+
+    def body(self, node: Loop | PairLoop) -> Type:
+        """The type of what a loop makes in a turn; bool where it decides only."""
+        if node.condition is not None:
+            self.visit(node.condition)
+            self.demand(node.condition, BOOL, f"the condition of {node.kind}")
+        return BOOL if node.transform is None else self.visit(node.transform)
+
+    def map_optional(self, node: Loop) -> Type:
+        self.visit(node.range)
+        value = TypeVariable("value")
+        known = self.demand(node.range, optional_of(value), node.kind)
+        self.locals[node.slot] = value if known else DYN
+        assert node.transform is not None
+        result = self.visit(node.transform)
+        if node.kind == "optMap":
+            return optional_of(result)
+        inner = optional_of(TypeVariable("value"))
+        return inner if self.demand(node.transform, inner, node.kind) else DYN
+
+    def ranged(self, node: Checked, *, pairs: bool = False) -> tuple[Type, Type | None]:
+        """Keys and elements of what a macro loops over.
+
+        A map has elements for macros with two variables only.
+        """
         of = resolved(self.visit(node), self.bindings)
         if type(of) is ObjectType:
             of = OBJECT_AS_MAP
         if of.name == "list":
             return INT, of.parameters[0]
         if of.name == "map":
-            return of.parameters[0], None
+            return of.parameters[0], of.parameters[1] if pairs else None
         if type(of) is TypeVariable:
             self.bindings.bind(of, DYN)
         elif of is not DYN:
@@ -414,6 +509,8 @@ class _Inference:
 
 
 _VISITORS: dict[type, Callable[[_Inference, Any], Type]] = {
+    Bind: _Inference.bind,
+    Bound: _Inference.local,
     Chain: _Inference.chain,
     Choice: _Inference.choice,
     Constant: _Inference.constant,
@@ -423,6 +520,10 @@ _VISITORS: dict[type, Callable[[_Inference, Any], Type]] = {
     Loop: _Inference.loop,
     MakeList: _Inference.make_list,
     MakeMap: _Inference.make_map,
+    MakeOptionalList: _Inference.make_optional_list,
+    MakeOptionalMap: _Inference.make_optional_map,
+    OptionalField: _Inference.optional_field,
+    PairLoop: _Inference.pair_loop,
     Variable: _Inference.variable,
 }
 
