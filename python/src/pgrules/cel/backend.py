@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from .cache import ProgramCache
-from .environment import Environment
+from .activation import activate
+from .cache import EnvironmentCache, ProgramCache
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
 from .trace import to_json
@@ -24,10 +24,11 @@ from .trace import to_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .facts import Facts
     from .program import Program
 
 _programs = ProgramCache()
-_environments = {"{}": Environment()}
+_environments = EnvironmentCache()
 
 
 def evaluate(
@@ -35,7 +36,7 @@ def evaluate(
 ) -> tuple[bool | None, str | None, str | None, str | None]:
     """Evaluate one rule: matched, error, trace as JSON text, failure."""
     try:
-        variables = parse_facts(facts)
+        variables = _variables(facts, environment)
         program = _program(expression, environment)
         if trace:
             value, failed, steps = program.trace(variables, interrupted=_interrupted)
@@ -56,7 +57,7 @@ def evaluate_all(
     matched: list[bool] = []
     errors: list[str | None] = []
     try:
-        variables = parse_facts(facts)
+        variables = _variables(facts, environment)
         for expression in expressions:
             try:
                 program = _program(expression, environment)
@@ -77,7 +78,7 @@ def evaluate_expression(
 ) -> tuple[str | None, str | None]:
     """Evaluate an expression that is no rule: its value as JSON text, failure."""
     try:
-        variables = parse_facts(facts)
+        variables = _variables(facts, environment)
         program = _program(expression, environment)
         value = program.evaluate(variables, interrupted=_interrupted)
         return value_to_json(value), None
@@ -110,8 +111,14 @@ def check(expression: str, environment: str) -> tuple[str | None, str | None]:
     return "[]", None
 
 
-def _program(expression: str, environment: str) -> Program:
-    return _programs.program(expression, environment, _environments[environment])
+def _variables(facts: str, document: str) -> Facts:
+    environment, fields = _environments.compiled(document)
+    return activate(parse_facts(facts), fields, environment.limits.cost, _interrupted)
+
+
+def _program(expression: str, document: str) -> Program:
+    environment = _environments.compiled(document).environment
+    return _programs.program(expression, document, environment)
 
 
 def _failure(error: BaseException) -> str:

@@ -9,13 +9,12 @@ forgets the one that was unused for longest.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
+from .activation import Fields, compile_derived
+from .environment import Environment
 from .errors import InvalidExpression
 from .program import Program, compile_expression
-
-if TYPE_CHECKING:
-    from .environment import Environment
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000
@@ -23,6 +22,40 @@ CAPACITY = 100_000
 # A refusal is kept too: a rule that stopped compiling must not cost a compilation
 # each time it is met.
 _REFUSAL_NODES = 10
+
+
+class Compiled(NamedTuple):
+    """An environment with the programs of its derived fields."""
+
+    environment: Environment
+    fields: Fields
+
+
+class EnvironmentCache:
+    """Environments by the text of their documents, the latest few."""
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.capacity = capacity
+        self._empty = Compiled(Environment(), {})
+        self._entries: OrderedDict[str, Compiled] = OrderedDict()
+
+    def compiled(self, document: str) -> Compiled:
+        """The environment that a document describes, see ``Environment.from_json``.
+
+        Raises what that raises.
+        """
+        if document == "{}":
+            return self._empty
+        entry = self._entries.get(document)
+        if entry is None:
+            environment = Environment.from_json(document)
+            entry = Compiled(environment, compile_derived(environment))
+            self._entries[document] = entry
+            if len(self._entries) > self.capacity:
+                self._entries.popitem(last=False)
+        else:
+            self._entries.move_to_end(document)
+        return entry
 
 
 class ProgramCache:

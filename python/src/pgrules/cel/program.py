@@ -86,7 +86,12 @@ class Program:
         interrupted: Callable[[], bool] | None = None,
     ) -> Value:
         """The value by the closures, which define it."""
-        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        return self.run(
+            Evaluation(variables, self.environment.limits.cost, interrupted)
+        )
+
+    def run(self, state: Evaluation) -> Value:
+        """The value by the closures, in an evaluation whose cost the caller reads."""
         return self._run(self._closure, state)
 
     def trace(
