@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function, library
 from .operators import no_overload
 from .temporal import Duration, Timestamp, format_duration, format_timestamp
 from .types import Type
@@ -28,7 +29,7 @@ _DEFAULT_PRECISION = 6
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.([0-9]*))?(.?))", re.DOTALL)
 
 
-def formatted(state: Evaluation, template: Value, arguments: Value) -> str:
+def _format(state: Evaluation, template: Value, arguments: Value) -> str:
     """The template with its clauses replaced by the arguments, in order."""
     if type(template) is not str or type(arguments) is not list:
         raise no_overload("format", template, arguments)
@@ -52,7 +53,7 @@ def formatted(state: Evaluation, template: Value, arguments: Value) -> str:
     return "".join(pieces)
 
 
-def validate(arguments: Sequence[Value | None]) -> None:
+def _validate(arguments: Sequence[Value | None]) -> None:
     """Refuse a constant template with a clause that there is not."""
     template = arguments[0]
     if type(template) is str:
@@ -251,3 +252,7 @@ _CLAUSES: dict[str, _Clause] = {
     "x": _hexadecimal,
     "X": _upper_hexadecimal,
 }
+
+LIBRARY = library(
+    (Function("format", ("string.(list(dyn)) -> string",), _format, _validate),)
+)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import ext_format
 from .errors import EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .library import Function, library
@@ -236,12 +235,6 @@ LIBRARY = library(
                 "list(string).(string) -> string",
             ),
             _join,
-        ),
-        Function(
-            "format",
-            ("string.(list(dyn)) -> string",),
-            ext_format.formatted,
-            ext_format.validate,
         ),
     )
 )

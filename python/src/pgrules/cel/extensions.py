@@ -11,6 +11,7 @@ from typing import Final
 
 _MODULES = {
     "ext_encoders": "base64.decode base64.encode",
+    "ext_format": "format",
     "ext_lists": "distinct flatten lists.range reverse slice sort",
     "ext_math": (
         "math.abs math.bitAnd math.bitNot math.bitOr math.bitShiftLeft "
@@ -30,7 +31,7 @@ _MODULES = {
     "ext_regex": "regex.extract regex.extractAll regex.replace",
     "ext_sets": "sets.contains sets.equivalent sets.intersects",
     "ext_strings": (
-        "charAt format indexOf join lastIndexOf lowerAscii replace split "
+        "charAt indexOf join lastIndexOf lowerAscii replace split "
         "strings.quote substring trim upperAscii"
     ),
 }
