@@ -81,8 +81,9 @@ def run(
 
         for tenant in tenants:
             report.print_counts(console, tenant, database.counts(pool, tenant), loaded)
-        for tenant in tenants:
-            for found in database.decisions(pool, tenant, 1):
+        shown = [(t, database.decisions(pool, t, 1)) for t in tenants]
+        for tenant, busiest in shown:
+            for found in busiest:
                 report.print_decisions(console, tenant, found)
 
     report.print_timings(
@@ -93,7 +94,9 @@ def run(
         load_seconds=load_seconds,
         decide_seconds=decide_seconds,
     )
-    report.print_next_steps(console, next_steps.statements(tenants, 151))
+    flights_shown = [found[0].flight_id for _, busiest in shown for found in busiest]
+    example = flights_shown[0] if flights_shown else 1
+    report.print_next_steps(console, next_steps.statements(tenants, example))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def statements(tenants: tuple[Tenant, ...], flight: int) -> list[str]:
         fairwing_name=fairwing.name,
         skyledger=skyledger.id,
         meal=fairwing.rule("care: meal").id,
+        knock_on=fairwing.rule("knock-on from an earlier leg").id,
         flight=flight,
     )
     return text.strip().split("\n\n")

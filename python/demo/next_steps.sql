@@ -1,11 +1,13 @@
--- All rules of $fairwing_name, judging flight $flight.
+-- Why: the steps of one rule of $fairwing_name, judging flight $flight.
 SET app.tenant_id = '$fairwing';
-SELECT result.rule_name, result.matched, result.error
+SELECT step.expression, step.value, step.error, step.skipped
 FROM flights_demo.flights AS flight,
-    rules.evaluate_all(flight.facts) AS result
+    rules.evaluate('$knock_on', flight.facts, trace => true) AS result,
+    jsonb_to_recordset(result.trace)
+        AS step (expression text, value jsonb, error text, skipped boolean)
 WHERE flight.id = $flight;
 
--- A rule in a WHERE clause: which carriers owed most meals in January?
+-- A rule in a WHERE clause: who owed most meals in January?
 SET app.tenant_id = '$fairwing';
 SELECT facts #>> '{Flight,CarrierName}' AS carrier, count(*)
 FROM flights_demo.flights
@@ -13,10 +15,10 @@ WHERE id <= 27004 AND rules.matches('$meal', facts)
 GROUP BY carrier
 ORDER BY count(*) DESC;
 
--- An expression that is no rule yet: how late were the aircraft's earlier legs?
+-- No rule yet: how late was this aircraft on its earlier legs of the day?
 SET app.tenant_id = '$skyledger';
 SELECT rules.evaluate_expression(
         'Aircraft.EarlierLegs.map(leg, has(leg.ArrivalDelay), leg.ArrivalDelay)', facts
-    ) AS delays
+    ) AS minutes
 FROM flights_demo.flights
 WHERE id = $flight;

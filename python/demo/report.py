@@ -62,10 +62,12 @@ def progress(
         MofNCompleteColumn(),
         Elapsed(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    if not console.is_terminal:
+        console.print(f"{text} ...")
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(text, total=total)
-        if not console.is_terminal:
-            console.print(f"{text} ...")
         yield lambda steps: bar.advance(task, steps)
 
 
@@ -94,7 +96,7 @@ def print_counts(
         if count.error is not None:
             console.print(
                 f"{count.rule!r} had no answer {count.failed:,} times, as in:"
-                f" {count.error}.\nhas() around the field makes that an answer.",
+                f" {count.error}.\nThe other rules went on; has() would make it a no.",
                 markup=False,
             )
 
@@ -121,8 +123,8 @@ def print_decisions(
 def reasons(trace: list[dict[str, Any]]) -> Iterator[tuple[str, object]]:
     """Yield the facts that a decision rests on: what was read, and its value.
 
-    Of the steps of a trace those are the innermost. What a short circuit skipped, and
-    a has() that holds, say nothing that the others do not say.
+    Of the steps of a trace those are the innermost. What a short circuit skipped, a
+    list written in the rule, and a has() that holds say nothing that is not said.
     """
     seen = set()
     for position, step in enumerate(trace):
@@ -132,7 +134,8 @@ def reasons(trace: list[dict[str, Any]]) -> Iterator[tuple[str, object]]:
         if "value" not in step or not is_innermost or text in seen:
             continue
         seen.add(text)
-        if not (text.startswith("has(") and step["value"] is True):
+        has_it = text.startswith("has(") and step["value"] is True
+        if not has_it and not text.startswith(("[", "{")):
             yield text, step["value"]
 
 
