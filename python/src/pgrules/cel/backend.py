@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING
 
 from .activation import activate
 from .cache import EnvironmentCache, ProgramCache
+from .derived import dependencies
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
+from .program import compile_expression
+from .schema import read_schema
+from .source import problem
 from .trace import to_json
 
 if TYPE_CHECKING:
@@ -98,17 +102,93 @@ def check(expression: str, environment: str) -> tuple[str | None, str | None]:
     except InvalidExpression as invalid:
         problems = [
             {
-                "line": problem.line,
-                "column": problem.column,
-                "message": problem.message,
-                "hint": "\n".join(filter(None, (problem.excerpt, problem.hint))),
+                "line": found.line,
+                "column": found.column,
+                "message": found.message,
+                "hint": "\n".join(filter(None, (found.excerpt, found.hint))),
             }
-            for problem in invalid.problems
+            for found in invalid.problems
         ]
         return json.dumps(problems), _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
     return "[]", None
+
+
+def check_schema(definition: str) -> str | None:
+    """The failure of a schema definition, JSON text, that breaks rules."""
+    try:
+        read_schema(json.loads(definition))
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return _failure(failure)
+    return None
+
+
+def derived_dependencies(name: str, expression: str) -> tuple[str | None, str | None]:
+    """The names that a derived field reads, a JSON array; or the failure to parse it.
+
+    Whether it fits the facts and the other derived fields, :func:`check_environment`
+    says.
+    """
+    try:
+        program = compile_expression(expression)
+        return json.dumps(dependencies(program.tree)), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+
+
+def check_environment(
+    document: str, removed: list[str], expressions: list[str]
+) -> tuple[str | None, str | None]:
+    """Whether derived fields and rules compile in an environment: failures, failure.
+
+    The failures are a JSON array with ``position``, the expression's from 1,
+    ``message`` and ``detail``. Using a ``removed`` derived field is one, even where
+    without a schema the name could be a fact. The failure is of the environment
+    itself, its schema or its derived fields.
+    """
+    failures = []
+    gone = frozenset(removed)
+    try:
+        environment, fields = _environments.compiled(document)
+        for name, derived in fields.items():
+            _refuse_removed(f"derived field {name}", derived.program, gone)
+        for position, expression in enumerate(expressions, 1):
+            try:
+                program = _programs.program(expression, document, environment)
+                _refuse_removed("it", program, gone)
+            except InvalidExpression as invalid:
+                failures.append(
+                    {
+                        "position": position,
+                        "message": str(invalid),
+                        "detail": invalid.detail,
+                    }
+                )
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+    return json.dumps(failures), None
+
+
+def _refuse_removed(user: str, program: Program, gone: frozenset[str]) -> None:
+    for name in dependencies(program.tree):
+        if name in gone:
+            place = max(program.text.find(name), 0)
+            message = f"{user} uses the derived field {name}"
+            hint = f"keep {name}, or change what uses it first"
+            raise InvalidExpression([problem(program.text, place, message, hint)])
+
+
+def evaluation_cost(
+    expression: str, environment: str, facts: str
+) -> tuple[int | None, str | None]:
+    """The cost units of one evaluation, whether it fails or not; failure."""
+    try:
+        variables = _variables(facts, environment)
+        program = _program(expression, environment)
+        return program.cost(variables, interrupted=_interrupted), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
 
 
 def _variables(facts: str, document: str) -> Facts:
@@ -128,9 +208,8 @@ def _failure(error: BaseException) -> str:
         sqlstate, message = "57014", "the evaluation was cancelled"
     elif isinstance(error, CelError):
         sqlstate, message, hint = error.sqlstate, str(error), error.hint
-        if isinstance(error, InvalidExpression):
-            # The detail has each problem with its own hint.
-            detail, hint = error.detail, error.hint
+        # Where there are several problems, the detail has each with its own hint.
+        detail = getattr(error, "detail", "")
     elif isinstance(error, MemoryError):
         sqlstate, message = "53200", "out of memory"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import source
@@ -94,6 +95,18 @@ class Program:
         """The value by the closures, in an evaluation whose cost the caller reads."""
         return self._run(self._closure, state)
 
+    def cost(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> int:
+        """The cost units of an evaluation, which may fail."""
+        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        with suppress(EvaluationError):
+            self.run(state)
+        return state.cost
+
     def trace(
         self,
         variables: Mapping[str, Value],
@@ -110,7 +123,11 @@ class Program:
             value = self._run(interpret(self.tree, trace=True), state)
         except EvaluationError as error:
             failure = error
-        return value, failure, trace.steps(self.text, self.tree, state.trace)
+        return (
+            value,
+            failure,
+            trace.steps(self.text, self.tree, state.trace, self.environment.derived),
+        )
 
     def _run(self, closure: Closure, state: Evaluation) -> Value:
         if self._slots:

@@ -21,6 +21,8 @@ from .values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from .environment import DerivedField
+
 
 # What a step shows of long values.
 _TEXT_LENGTH: Final = 200
@@ -34,7 +36,8 @@ class Step:
 
     ``text`` is the sub-expression as written; ``line`` and ``column`` say where,
     counted from 1 in code points; ``depth`` counts the steps around it. A step
-    has a ``value``, unless ``error`` is set or it was ``skipped``.
+    has a ``value``, unless ``error`` is set or it was ``skipped``. ``derived`` is the
+    expression of the derived field that the step reads.
     """
 
     text: str
@@ -44,6 +47,7 @@ class Step:
     value: Value = None
     error: str | None = None
     skipped: bool = False
+    derived: str | None = None
 
 
 def straight_nodes(node: Checked) -> Iterator[Checked]:
@@ -53,7 +57,12 @@ def straight_nodes(node: Checked) -> Iterator[Checked]:
         yield from straight_nodes(child)
 
 
-def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
+def steps(
+    text: str,
+    tree: Checked,
+    outcomes: Mapping[int, Any],
+    derived: Mapping[str, DerivedField],
+) -> list[Step]:
     """The steps of an evaluation, from the outcomes by number of straight node."""
     numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
     found: list[Step] = []
@@ -72,9 +81,19 @@ def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
                 value=None if failed else outcome,
                 error=outcome.message if isinstance(outcome, EvaluationError) else None,
                 skipped=number not in outcomes,
+                derived=_derived(node, derived),
             )
         )
     return found
+
+
+def _derived(node: Checked, fields: Mapping[str, DerivedField]) -> str | None:
+    """The expression of the derived field that a node reads, or reads a part of."""
+    while isinstance(node, Field):
+        node = node.operand
+    if isinstance(node, Variable) and node.name in fields:
+        return fields[node.name].expression
+    return None
 
 
 def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
@@ -96,8 +115,8 @@ def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
 def to_json(found: list[Step]) -> str:
     """The steps as a JSON array of objects, long values shortened.
 
-    Keys: ``expression``, ``line``, ``column``, ``depth``, and one of ``value``,
-    ``error`` and ``skipped``.
+    Keys: ``expression``, ``line``, ``column``, ``depth``, one of ``value``, ``error``
+    and ``skipped``, and ``derived`` where a derived field is read.
     """
     return f"[{','.join(map(_object, found))}]"
 
@@ -109,6 +128,8 @@ def _object(step: Step) -> str:
         outcome = f'"error":{json.dumps(step.error, ensure_ascii=False)}'
     else:
         outcome = f'"value":{value_to_json(_shortened(step.value), strict=False)}'
+    if step.derived is not None:
+        outcome += f',"derived":{json.dumps(step.derived, ensure_ascii=False)}'
     text = json.dumps(step.text, ensure_ascii=False)
     return (
         f'{{"expression":{text},"line":{step.line},"column":{step.column},'
