@@ -315,6 +315,8 @@ class _Generator:
         return _Code(self.constant(value), known)
 
     def variable(self, node: Variable) -> _Code:
+        if node.conversion is not None:
+            return self.embedded(node)
         if node.fallback is not None:
             fallback = self.constant(node.fallback)
             return _Code(f"variables.get({node.name!r}, {fallback})")
@@ -331,7 +333,8 @@ class _Generator:
     def path(self, node: Checked) -> tuple[str, ...] | None:
         """The path of a plain selection from a variable or a loop's variable."""
         if isinstance(node, Variable):
-            return None if node.fallback is not None else (node.name,)
+            converted = node.conversion is not None or node.fallback is not None
+            return None if converted else (node.name,)
         if isinstance(node, Local):
             name = self.variables.get(node.slot)
             return None if name is None else ("", name)
@@ -351,6 +354,10 @@ class _Generator:
         path = self.path(node)
         if path is not None and path in self.known:
             return self.read(path, "")
+        if node.conversion is not None:
+            # A declared fact is the converted value wherever its path is read.
+            code = self.embedded(node)
+            return code if path is None else self.read(path, code.text)
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
         return _Code(text) if path is None else self.read(path, text)

@@ -19,7 +19,6 @@ from .checked import (
 )
 from .errors import CostLimitExceeded, EvaluationError
 from .interpreter import (
-    converted,
     Closure,
     Interpreter,
     Turns,
