@@ -42,13 +42,20 @@ class Function(NamedTuple):
         return (method, arguments) in _forms(self.signatures)
 
     def usage(self) -> str:
-        """The signatures as a hint shows them."""
-        return "; ".join(
-            signature.replace(".(", f".{self.name}(")
-            if ".(" in signature
-            else self.name + signature
-            for signature in self.signatures
-        )
+        """The signatures as a hint shows them, operators between their operands."""
+        return "; ".join(_written(self.name, each) for each in self.signatures)
+
+
+def _written(name: str, signature: str) -> str:
+    if name.replace(".", "").isidentifier():
+        if ".(" in signature:
+            return signature.replace(".(", f".{name}(")
+        return name + signature
+    # An operator: its operands stand where its name has underscores.
+    texts = ("_ in _" if name == "@in" else name).split("_")
+    operands = [*_parameters(signature), ""]
+    written = "".join(map(str.__add__, texts, operands))
+    return written + signature[signature.rindex(" -> ") :]
 
 
 _known_forms: dict[tuple[str, ...], frozenset[tuple[bool, int]]] = {}
@@ -57,27 +64,30 @@ _known_forms: dict[tuple[str, ...], frozenset[tuple[bool, int]]] = {}
 def _forms(signatures: tuple[str, ...]) -> frozenset[tuple[bool, int]]:
     forms = _known_forms.get(signatures)
     if forms is None:
-        forms = frozenset(map(_form, signatures))
+        forms = frozenset(
+            (".(" in signature, len(_parameters(signature))) for signature in signatures
+        )
         _known_forms[signatures] = forms
     return forms
 
 
-def _form(signature: str) -> tuple[bool, int]:
-    """Whether a signature is a method's, and how many arguments it has."""
+def _parameters(signature: str) -> list[str]:
+    """The types of the arguments, without a method's target."""
     head = signature[: signature.rindex(" -> ")]
-    method = ".(" in head
-    inside = head[head.index(".(") + 2 if method else 1 : -1]
-    if not inside.strip():
-        return method, 0
-    depth, count = 0, 1
-    for character in inside:
+    inside = head[head.index(".(") + 2 if ".(" in head else 1 : -1]
+    found: list[str] = []
+    depth = start = 0
+    for position, character in enumerate(inside):
         if character == "(":
             depth += 1
         elif character == ")":
             depth -= 1
         elif character == "," and depth == 0:
-            count += 1
-    return method, count
+            found.append(inside[start:position].strip())
+            start = position + 1
+    if inside.strip():
+        found.append(inside[start:].strip())
+    return found
 
 
 Library = Mapping[str, Function]

@@ -154,8 +154,16 @@ class _Parser:
         if self.depth > self.limits.nesting:
             raise self.too_deep(self.token.start)
         condition = self.binary(1)
+        mark = self.token.start
         if self.accept("?"):
+            dotted = self.token.kind == "."
             then = self.binary(1)
+            if dotted and self.token.kind != ":":
+                raise self.fail(
+                    mark,
+                    "unexpected ?. in a selection",
+                    "a field that may be absent is selected with .?, as in a.?b",
+                )
             self.expect(":", "the ':' of a conditional")
             otherwise = self.expression()
             condition = Conditional(
