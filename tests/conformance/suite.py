@@ -18,6 +18,7 @@ from pgrules.cel import (
     Environment,
     EvaluationError,
     InvalidExpression,
+    Program,
     compile_expression,
 )
 from pgrules.cel import types as t
@@ -25,7 +26,7 @@ from pgrules.cel.facts import value_to_json
 from pgrules.cel.library import Function
 from pgrules.cel.standard import STANDARD
 from pgrules.cel.temporal import NANOS_PER_SECOND, Duration, Timestamp
-from pgrules.cel.types import Type
+from pgrules.cel.types import Type, wrapper_of
 from pgrules.cel.values import Uint, decode_key, encode_key, type_of
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def decode_type(tagged: str | dict[str, Any]) -> Type:
         case "abstract":
             return Type(content["name"], tuple(map(decode_type, content["params"])))
         case "wrapper":
-            return decode_type(content)
+            return wrapper_of(decode_type(content))
         case "type_param":
             return Type(content)
     raise ValueError(f"unknown type {tag!r}")
@@ -204,14 +205,18 @@ def environment_of(case: Case) -> Environment:
 # --- verdict -------------------------------------------------------------------------
 
 
-def evaluate(case: Case) -> Any:
-    """The value of the case's expression; raises :class:`CelError`."""
-    program = compile_expression(
+def compiled(case: Case) -> Program:
+    """The program of the case's expression; raises :class:`InvalidExpression`."""
+    return compile_expression(
         case.expression,
         environment_of(case),
         unchecked=case.fields["disable_check"],
         expand_macros=not case.fields["disable_macros"],
     )
+
+
+def evaluate(case: Case, program: Program) -> Any:
+    """The value of the case's expression; raises :class:`CelError`."""
     bindings = case.fields["bindings"]
     return program.evaluate({name: decode(value) for name, value in bindings.items()})
 
@@ -219,14 +224,24 @@ def evaluate(case: Case) -> Any:
 def judge(case: Case) -> Outcome:
     """Evaluate a case and compare. An error that is no CEL error is a failure."""
     expected = case.fields["expected"]
-    if "typed_result" in expected:
-        typed = expected["typed_result"]
-        wanted = f"type {decode_type(typed['deduced_type'])}"
-        return Outcome(False, wanted, "types are not deduced")
+    typed = expected.get("typed_result")
     wants_error = "eval_error" in expected
-    wanted = "an error" if wants_error else show(decode(expected["value"]))
+    if wants_error:
+        wanted = "an error"
+    elif typed is None:
+        wanted = show(decode(expected["value"]))
+    else:
+        wanted = f"type {decode_type(typed['deduced_type'])}"
+        expected = {"value": typed["result"]}
     try:
-        got = evaluate(case)
+        program = compiled(case)
+        if typed is not None:
+            deduced = program.tree.type
+            if deduced != decode_type(typed["deduced_type"]):
+                return Outcome(False, wanted, f"type {deduced}")
+            if typed["result"] is None or case.fields["check_only"]:
+                return Outcome(True, wanted, f"type {deduced}")
+        got = evaluate(case, program)
     except InvalidExpression as problem:
         return Outcome(wants_error, wanted, f"does not compile: {problem}")
     except CelError as problem:
