@@ -65,6 +65,8 @@ def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Val
         state.charge(len(value) // CHARACTERS_PER_UNIT)
     try:
         return convert(value)
+    except _Mismatch:
+        raise _mismatch(path, f"declared {declared}", value) from None
     except EvaluationError as error:
         raise EvaluationError(
             f"{path} is declared {declared}: {error.message}", hint=error.hint
@@ -160,7 +162,7 @@ def _mismatch(path: str, declaration: str, value: Value) -> EvaluationError:
 def _whole(value: float) -> int:
     if value.is_integer() and abs(value) <= _EXACT:
         return int(value)
-    raise EvaluationError(f"the facts have double {shown(value)}")
+    raise _Mismatch
 
 
 def _bytes(text: str) -> bytes:
