@@ -3,8 +3,8 @@
 -- requires: 000012_derived_fields
 --
 -- What a tenant's expressions are compiled against, as one document: the active
--- schema and the derived fields. Kept by triggers in the writer's transaction, so
--- that an evaluation reads one row instead of collecting many.
+-- schema and the derived fields. An evaluation reads one row instead of collecting
+-- many. Kept by whoever writes schemas and derived fields, in the same transaction.
 
 BEGIN;
 
@@ -39,90 +39,88 @@ WITH CHECK (true);
 
 GRANT SELECT ON rules_internal.environments TO rules_app, rules_tenant;
 
-CREATE FUNCTION rules_internal.refresh_environments() RETURNS trigger
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    v_tenant uuid;
-    v_definition jsonb;
-    v_derived jsonb;
-    v_document text;
-BEGIN
-    FOR v_tenant IN SELECT DISTINCT changed.tenant_id FROM changed ORDER BY 1 LOOP
-        -- Two writers of one tenant: the second sees what the first one stored.
-        PERFORM pg_advisory_xact_lock(
-            hashtextextended('pgrules.environment:' || v_tenant, 0)
-        );
-        SELECT active.definition INTO v_definition
-        FROM rules.schemas AS active
-        WHERE active.tenant_id = v_tenant AND active.active;
-        SELECT jsonb_object_agg(field.name, field.expression) INTO v_derived
-        FROM rules.derived_fields AS field
-        WHERE field.tenant_id = v_tenant;
-        v_document := jsonb_strip_nulls(
-            jsonb_build_object('schema', v_definition, 'derived', v_derived)
-        );
-        IF v_document = '{}' THEN
-            DELETE FROM rules_internal.environments AS environment
-            WHERE environment.tenant_id = v_tenant;
-        ELSE
-            UPDATE rules_internal.environments AS environment
-            SET document = v_document
-            WHERE environment.tenant_id = v_tenant;
-            -- A tenant that is being deleted is gone already, and gets no new row.
-            IF NOT FOUND AND EXISTS (
-                SELECT FROM rules.tenants AS tenant WHERE tenant.id = v_tenant
-            ) THEN
-                INSERT INTO rules_internal.environments (tenant_id, document)
-                VALUES (v_tenant, v_document);
-            END IF;
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END;
-$function$;
-
-COMMENT ON FUNCTION rules_internal.refresh_environments() IS
-'Trigger: renews the environments of the tenants in transition table "changed".
-SECURITY DEFINER, since no other role writes rules_internal.environments.';
-
-REVOKE ALL ON FUNCTION rules_internal.refresh_environments() FROM public;
-
--- For the existence test above.
+-- For SECURITY DEFINER functions, which name the tenant themselves.
 CREATE POLICY tenants_rules_owner ON rules.tenants TO rules_owner
 USING (true)
 WITH CHECK (true);
 
-CREATE TRIGGER schemas_environment_insert
-AFTER INSERT ON rules.schemas
-REFERENCING NEW TABLE AS changed
-FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.refresh_environments();
+CREATE FUNCTION rules_internal.environment(p_tenant_id uuid) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $function$
+    SELECT coalesce(
+        (
+            SELECT environment.document
+            FROM rules_internal.environments AS environment
+            WHERE environment.tenant_id = p_tenant_id
+        ),
+        '{}'
+    );
+$function$;
 
-CREATE TRIGGER schemas_environment_update
-AFTER UPDATE ON rules.schemas
-REFERENCING NEW TABLE AS changed
-FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.refresh_environments();
+COMMENT ON FUNCTION rules_internal.environment(uuid) IS
+'What the tenant''s expressions are compiled against.';
 
-CREATE TRIGGER schemas_environment_delete
-AFTER DELETE ON rules.schemas
-REFERENCING OLD TABLE AS changed
-FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.refresh_environments();
+CREATE FUNCTION rules_internal.lock_environment(
+    p_tenant_id uuid, p_exclusive boolean
+) RETURNS void
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_key constant bigint :=
+        hashtextextended('pgrules.environment:' || p_tenant_id, 0);
+BEGIN
+    IF p_exclusive THEN
+        PERFORM pg_advisory_xact_lock(v_key);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(v_key);
+    END IF;
+END;
+$function$;
 
-CREATE TRIGGER derived_fields_environment_insert
-AFTER INSERT ON rules.derived_fields
-REFERENCING NEW TABLE AS changed
-FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.refresh_environments();
+COMMENT ON FUNCTION rules_internal.lock_environment(uuid, boolean) IS
+'Until the end of the transaction: writers of rules share the environment that they
+compile against, and a writer of the environment waits for them and they for it.';
 
-CREATE TRIGGER derived_fields_environment_update
-AFTER UPDATE ON rules.derived_fields
-REFERENCING NEW TABLE AS changed
-FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.refresh_environments();
+CREATE FUNCTION rules_internal.store_environment(p_tenant_id uuid) RETURNS void
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_definition jsonb;
+    v_derived jsonb;
+    v_document jsonb;
+BEGIN
+    SELECT active.definition INTO v_definition
+    FROM rules.schemas AS active
+    WHERE active.tenant_id = p_tenant_id AND active.active;
+    SELECT jsonb_object_agg(field.name, field.expression) INTO v_derived
+    FROM rules.derived_fields AS field
+    WHERE field.tenant_id = p_tenant_id;
+    v_document := jsonb_strip_nulls(
+        jsonb_build_object('schema', v_definition, 'derived', v_derived)
+    );
+    IF v_document = '{}' THEN
+        DELETE FROM rules_internal.environments AS environment
+        WHERE environment.tenant_id = p_tenant_id;
+    ELSE
+        INSERT INTO rules_internal.environments AS environment (tenant_id, document)
+        VALUES (p_tenant_id, v_document::text)
+        ON CONFLICT (tenant_id) DO UPDATE SET document = excluded.document;
+    END IF;
+END;
+$function$;
 
-CREATE TRIGGER derived_fields_environment_delete
-AFTER DELETE ON rules.derived_fields
-REFERENCING OLD TABLE AS changed
-FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.refresh_environments();
+COMMENT ON FUNCTION rules_internal.store_environment(uuid) IS
+'Renews the environment of a tenant from its schema and derived fields; the caller
+holds the lock.';
+
+REVOKE ALL ON FUNCTION
+rules_internal.environment(uuid),
+rules_internal.lock_environment(uuid, boolean),
+rules_internal.store_environment(uuid)
+FROM public;
+GRANT EXECUTE ON FUNCTION
+rules_internal.environment(uuid),
+rules_internal.lock_environment(uuid, boolean)
+TO rules_app, rules_tenant;
 
 COMMIT;

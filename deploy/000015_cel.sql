@@ -66,6 +66,111 @@ __all__ = [
 ]
 $cel___init__$);
 
+    v_sources := v_sources || jsonb_build_object('activation', $cel_activation$"""What names mean in one evaluation: the facts, and the derived fields over them.
+
+A derived field is computed when it is first read, at most once, however many rules
+are evaluated over the facts. One that the facts supply is taken as given. All derived
+fields of an activation share one cost limit, beside that of each rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import CostLimitExceeded, EvaluationError
+from .evaluation import Evaluation
+from .program import Program
+from .reading import read_derived
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .environment import DerivedField, Environment
+    from .facts import Facts
+    from .values import Value
+
+
+class Derived(NamedTuple):
+    """A derived field with its program."""
+
+    field: DerivedField
+    program: Program
+
+
+Fields = dict[str, Derived]
+
+
+def compile_derived(environment: Environment) -> Fields:
+    """The programs of an environment's derived fields, by name."""
+    return {
+        name: Derived(
+            field, Program(field.expression, environment, field.tree, field.slots)
+        )
+        for name, field in environment.derived.items()
+    }
+
+
+def activate(
+    facts: Facts,
+    fields: Fields,
+    limit: int,
+    interrupted: Callable[[], bool] | None = None,
+) -> Facts:
+    """The variables of an evaluation: the facts, and derived fields where there are.
+
+    ``limit`` is the cost that all derived fields together may have.
+    """
+    return Activation(facts, fields, limit, interrupted) if fields else facts
+
+
+class Activation(dict[str, Any]):
+    """Facts in which a derived field appears when it is first asked for."""
+
+    __slots__ = ("_failures", "_fields", "_interrupted", "_left", "_supplied")
+
+    def __init__(
+        self,
+        facts: Facts,
+        fields: Fields,
+        limit: int,
+        interrupted: Callable[[], bool] | None,
+    ) -> None:
+        super().__init__(facts)
+        self._fields = fields
+        self._left = limit
+        self._interrupted = interrupted
+        self._failures: dict[str, EvaluationError] = {}
+        # A supplied value still has to become one of the field's type.
+        self._supplied = {name: self.pop(name) for name in fields.keys() & facts.keys()}
+
+    def __missing__(self, name: str) -> Value:
+        known = self._fields.get(name)
+        if known is None:
+            raise KeyError(name)
+        failure = self._failures.get(name)
+        if failure is None:
+            try:
+                value = self[name] = self._derive(name, *known)
+            except CostLimitExceeded:
+                raise
+            except EvaluationError as error:
+                failure = self._failures[name] = error
+            else:
+                return value
+        # Each reader places the error in its own expression.
+        message = f"derived field {name}: {failure.message}"
+        raise EvaluationError(message, hint=failure.hint) from failure
+
+    def _derive(self, name: str, field: DerivedField, program: Program) -> Value:
+        state = Evaluation(self, self._left, self._interrupted)
+        try:
+            if name in self._supplied:
+                return read_derived(state, self._supplied[name], field.type, name)
+            return program.run(state)
+        finally:
+            self._left -= state.cost
+$cel_activation$);
+
     v_sources := v_sources || jsonb_build_object('backend', $cel_backend$"""The language at the database's door: what the PL/Python functions call.
 
 Every function takes and gives what SQL has, text and arrays, and raises nothing: a
@@ -83,19 +188,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from .cache import ProgramCache
-from .environment import Environment
+from .activation import activate
+from .cache import EnvironmentCache, ProgramCache
+from .derived import dependencies
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
+from .program import compile_expression
+from .schema import read_schema
+from .source import problem
 from .trace import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .facts import Facts
     from .program import Program
 
 _programs = ProgramCache()
-_environments = {"{}": Environment()}
+_environments = EnvironmentCache()
 
 
 def evaluate(
@@ -103,7 +213,7 @@ def evaluate(
 ) -> tuple[bool | None, str | None, str | None, str | None]:
     """Evaluate one rule: matched, error, trace as JSON text, failure."""
     try:
-        variables = parse_facts(facts)
+        variables = _variables(facts, environment)
         program = _program(expression, environment)
         if trace:
             value, failed, steps = program.trace(variables, interrupted=_interrupted)
@@ -124,7 +234,7 @@ def evaluate_all(
     matched: list[bool] = []
     errors: list[str | None] = []
     try:
-        variables = parse_facts(facts)
+        variables = _variables(facts, environment)
         for expression in expressions:
             try:
                 program = _program(expression, environment)
@@ -145,7 +255,7 @@ def evaluate_expression(
 ) -> tuple[str | None, str | None]:
     """Evaluate an expression that is no rule: its value as JSON text, failure."""
     try:
-        variables = parse_facts(facts)
+        variables = _variables(facts, environment)
         program = _program(expression, environment)
         value = program.evaluate(variables, interrupted=_interrupted)
         return value_to_json(value), None
@@ -165,12 +275,12 @@ def check(expression: str, environment: str) -> tuple[str | None, str | None]:
     except InvalidExpression as invalid:
         problems = [
             {
-                "line": problem.line,
-                "column": problem.column,
-                "message": problem.message,
-                "hint": "\n".join(filter(None, (problem.excerpt, problem.hint))),
+                "line": found.line,
+                "column": found.column,
+                "message": found.message,
+                "hint": "\n".join(filter(None, (found.excerpt, found.hint))),
             }
-            for problem in invalid.problems
+            for found in invalid.problems
         ]
         return json.dumps(problems), _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
@@ -178,8 +288,90 @@ def check(expression: str, environment: str) -> tuple[str | None, str | None]:
     return "[]", None
 
 
-def _program(expression: str, environment: str) -> Program:
-    return _programs.program(expression, environment, _environments[environment])
+def check_schema(definition: str) -> str | None:
+    """The failure of a schema definition, JSON text, that breaks rules."""
+    try:
+        read_schema(json.loads(definition))
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return _failure(failure)
+    return None
+
+
+def derived_dependencies(expression: str) -> tuple[str | None, str | None]:
+    """The names that a derived field reads, a JSON array; or the failure to parse it.
+
+    Whether it fits the facts and the other derived fields, :func:`check_environment`
+    says.
+    """
+    try:
+        program = compile_expression(expression)
+        return json.dumps(dependencies(program.tree)), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+
+
+def check_environment(
+    document: str, removed: list[str], expressions: list[str]
+) -> tuple[str | None, str | None]:
+    """Whether derived fields and rules compile in an environment: failures, failure.
+
+    The failures are a JSON array with ``position``, the expression's from 1,
+    ``message`` and ``detail``. Using a ``removed`` derived field is one, even where
+    without a schema the name could be a fact. The failure is of the environment
+    itself, its schema or its derived fields.
+    """
+    failures = []
+    gone = frozenset(removed)
+    try:
+        environment, fields = _environments.compiled(document)
+        for name, derived in fields.items():
+            _refuse_removed(f"derived field {name}", derived.program, gone)
+        for position, expression in enumerate(expressions, 1):
+            try:
+                program = _programs.program(expression, document, environment)
+                _refuse_removed("it", program, gone)
+            except InvalidExpression as invalid:
+                failures.append(
+                    {
+                        "position": position,
+                        "message": str(invalid),
+                        "detail": invalid.detail,
+                    }
+                )
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+    return json.dumps(failures), None
+
+
+def _refuse_removed(user: str, program: Program, gone: frozenset[str]) -> None:
+    for name in dependencies(program.tree):
+        if name in gone:
+            place = max(program.text.find(name), 0)
+            message = f"{user} uses the derived field {name}"
+            hint = f"keep {name}, or change what uses it first"
+            raise InvalidExpression([problem(program.text, place, message, hint)])
+
+
+def evaluation_cost(
+    expression: str, environment: str, facts: str
+) -> tuple[int | None, str | None]:
+    """The cost units of one evaluation, whether it fails or not; failure."""
+    try:
+        variables = _variables(facts, environment)
+        program = _program(expression, environment)
+        return program.cost(variables, interrupted=_interrupted), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+
+
+def _variables(facts: str, document: str) -> Facts:
+    environment, fields = _environments.compiled(document)
+    return activate(parse_facts(facts), fields, environment.limits.cost, _interrupted)
+
+
+def _program(expression: str, document: str) -> Program:
+    environment = _environments.compiled(document).environment
+    return _programs.program(expression, document, environment)
 
 
 def _failure(error: BaseException) -> str:
@@ -189,9 +381,8 @@ def _failure(error: BaseException) -> str:
         sqlstate, message = "57014", "the evaluation was cancelled"
     elif isinstance(error, CelError):
         sqlstate, message, hint = error.sqlstate, str(error), error.hint
-        if isinstance(error, InvalidExpression):
-            # The detail has each problem with its own hint.
-            detail, hint = error.detail, error.hint
+        # Where there are several problems, the detail has each with its own hint.
+        detail = getattr(error, "detail", "")
     elif isinstance(error, MemoryError):
         sqlstate, message = "53200", "out of memory"
     else:
@@ -234,13 +425,12 @@ forgets the one that was unused for longest.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
+from .activation import Fields, compile_derived
+from .environment import Environment
 from .errors import InvalidExpression
 from .program import Program, compile_expression
-
-if TYPE_CHECKING:
-    from .environment import Environment
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000
@@ -248,6 +438,40 @@ CAPACITY = 100_000
 # A refusal is kept too: a rule that stopped compiling must not cost a compilation
 # each time it is met.
 _REFUSAL_NODES = 10
+
+
+class Compiled(NamedTuple):
+    """An environment with the programs of its derived fields."""
+
+    environment: Environment
+    fields: Fields
+
+
+class EnvironmentCache:
+    """Environments by the text of their documents, the latest few."""
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.capacity = capacity
+        self._empty = Compiled(Environment(), {})
+        self._entries: OrderedDict[str, Compiled] = OrderedDict()
+
+    def compiled(self, document: str) -> Compiled:
+        """The environment that a document describes, see ``Environment.from_json``.
+
+        Raises what that raises.
+        """
+        if document == "{}":
+            return self._empty
+        entry = self._entries.get(document)
+        if entry is None:
+            environment = Environment.from_json(document)
+            entry = Compiled(environment, compile_derived(environment))
+            self._entries[document] = entry
+            if len(self._entries) > self.capacity:
+                self._entries.popitem(last=False)
+        else:
+            self._entries.move_to_end(document)
+        return entry
 
 
 class ProgramCache:
@@ -1229,6 +1453,8 @@ class _Generator:
         return _Code(self.constant(value), known)
 
     def variable(self, node: Variable) -> _Code:
+        if node.conversion is not None:
+            return self.embedded(node)
         if node.fallback is not None:
             fallback = self.constant(node.fallback)
             return _Code(f"variables.get({node.name!r}, {fallback})")
@@ -1245,7 +1471,8 @@ class _Generator:
     def path(self, node: Checked) -> tuple[str, ...] | None:
         """The path of a plain selection from a variable or a loop's variable."""
         if isinstance(node, Variable):
-            return None if node.fallback is not None else (node.name,)
+            converted = node.conversion is not None or node.fallback is not None
+            return None if converted else (node.name,)
         if isinstance(node, Local):
             name = self.variables.get(node.slot)
             return None if name is None else ("", name)
@@ -1265,6 +1492,10 @@ class _Generator:
         path = self.path(node)
         if path is not None and path in self.known:
             return self.read(path, "")
+        if node.conversion is not None:
+            # A declared fact is the converted value wherever its path is read.
+            code = self.embedded(node)
+            return code if path is None else self.read(path, code.text)
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
         return _Code(text) if path is None else self.read(path, text)
@@ -2265,6 +2496,7 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
+from .library import Function, library
 from .operators import no_overload
 from .temporal import Duration, Timestamp, format_duration, format_timestamp
 from .types import Type
@@ -2279,7 +2511,7 @@ _DEFAULT_PRECISION = 6
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.([0-9]*))?(.?))", re.DOTALL)
 
 
-def formatted(state: Evaluation, template: Value, arguments: Value) -> str:
+def _format(state: Evaluation, template: Value, arguments: Value) -> str:
     """The template with its clauses replaced by the arguments, in order."""
     if type(template) is not str or type(arguments) is not list:
         raise no_overload("format", template, arguments)
@@ -2303,7 +2535,7 @@ def formatted(state: Evaluation, template: Value, arguments: Value) -> str:
     return "".join(pieces)
 
 
-def validate(arguments: Sequence[Value | None]) -> None:
+def _validate(arguments: Sequence[Value | None]) -> None:
     """Refuse a constant template with a clause that there is not."""
     template = arguments[0]
     if type(template) is str:
@@ -2502,7 +2734,356 @@ _CLAUSES: dict[str, _Clause] = {
     "x": _hexadecimal,
     "X": _upper_hexadecimal,
 }
+
+LIBRARY = library(
+    (Function("format", ("string.(list(dyn)) -> string",), _format, _validate),)
+)
 $cel_ext_format$);
+
+    v_sources := v_sources || jsonb_build_object('ext_interpreter', $cel_ext_interpreter$"""Closures of the nodes that extensions bring: optionals, two variables, bound values.
+
+A part of ``interpreter`` that is loaded when an expression has such a node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .checked import (
+    Bind,
+    Bound,
+    Checked,
+    Loop,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
+)
+from .errors import CostLimitExceeded, EvaluationError
+from .interpreter import (
+    Closure,
+    Interpreter,
+    Turns,
+    at,
+    body_cost,
+    dotted,
+    exists_one,
+    field_of_optional,
+    insert,
+    no_fields,
+    no_loop,
+    quantifier,
+    selected,
+)
+from .values import ABSENT, Optional, Value, decode_key, encode_key, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .evaluation import Evaluation
+
+
+def build(interpreter: Interpreter, node: Checked) -> Closure:
+    """The closure of one of the nodes above."""
+    match node:
+        case OptionalField():
+            return _optional_field(node, interpreter.build(node.operand))
+        case MakeOptionalList():
+            elements = [
+                (interpreter.build(element), element.origin.start)
+                for element in node.elements
+            ]
+            return _make_optional_list(elements, node.optionals)
+        case MakeOptionalMap():
+            entries = [
+                (
+                    interpreter.build(key),
+                    interpreter.build(value),
+                    key.origin.start,
+                    value.origin.start,
+                )
+                for key, value in node.entries
+            ]
+            return _make_optional_map(entries, node.optionals)
+        case Loop():
+            return _loop(interpreter, node)
+        case PairLoop():
+            return _pair_loop(interpreter, node)
+        case Bind():
+            return _bind(interpreter, node)
+        case Bound(slot=slot):
+            return _bound(slot, interpreter.bound[slot])
+    raise AssertionError(f"no such node: {node!r}")
+
+
+# Optionals
+
+
+def _optional_field(node: OptionalField, operand: Closure) -> Closure:
+    name, place = node.name, node.origin.start
+    path = dotted(node.operand)
+    path = f"{path}.?{name}" if path else name
+    convert = None if node.conversion is None else _conversion(node, node.conversion)
+
+    def optional_field(state: Evaluation) -> Value:
+        value = operand(state)
+        if type(value) is dict:
+            if name not in value:
+                return ABSENT
+            found = value[name]
+            return Optional(found if convert is None else convert(state, found))
+        if type(value) is Optional:
+            return field_of_optional(name, path, value, place)
+        raise no_fields(path, value, place)
+
+    return optional_field
+
+
+def _conversion(
+    node: OptionalField, declared: str
+) -> Callable[[Evaluation, Value], Value]:
+    """What reads a fact that a schema declares."""
+    from .reading import read_field
+
+    place = node.origin.start
+    path = f"{dotted(node.operand)}.{node.name}"
+
+    def convert(state: Evaluation, value: Value) -> Value:
+        try:
+            return read_field(state, value, declared, path)
+        except EvaluationError as error:
+            raise at(error, place)  # noqa: B904 - it is the same error
+
+    return convert
+
+
+def _not_optional(value: Value, place: int) -> EvaluationError:
+    message = f"no such overload: ?{type_of(value)}"
+    hint = "what stands behind a '?' must be optional, such as a.?b"
+    return at(EvaluationError(message, hint=hint), place)
+
+
+def _make_optional_list(
+    elements: list[tuple[Closure, int]], optionals: frozenset[int]
+) -> Closure:
+    def make_list(state: Evaluation) -> Value:
+        made: list[Value] = []
+        for number, (element, place) in enumerate(elements):
+            value = element(state)
+            if number in optionals:
+                if type(value) is not Optional:
+                    raise _not_optional(value, place)
+                if not value.present:
+                    continue
+                value = value.value
+            made.append(value)
+        return made
+
+    return make_list
+
+
+def _make_optional_map(
+    entries: list[tuple[Closure, Closure, int, int]], optionals: frozenset[int]
+) -> Closure:
+    def make_map(state: Evaluation) -> Value:
+        made: dict[Value, Value] = {}
+        for number, (key, value, place, value_place) in enumerate(entries):
+            name, part = key(state), value(state)
+            if number in optionals:
+                if type(part) is not Optional:
+                    raise _not_optional(part, value_place)
+                if not part.present:
+                    continue
+                part = part.value
+            insert(made, name, part, place)
+        return made
+
+    return make_map
+
+
+def _map_optional(node: Loop, looped: Closure, transform: Closure) -> Closure:
+    """``optMap`` wraps what the transform gives; ``optFlatMap`` takes an optional."""
+    assert node.transform is not None
+    slot, place, cost = node.slot, node.transform.origin.start, body_cost(node)
+    flat = node.kind == "optFlatMap"
+
+    def map_optional(state: Evaluation) -> Value:
+        optional = looped(state)
+        if type(optional) is not Optional:
+            raise no_loop(node, optional)
+        if not optional.present:
+            return optional
+        state.charge(cost)
+        state.locals[slot] = optional.value
+        value = transform(state)
+        if not flat:
+            return Optional(value)
+        if type(value) is Optional:
+            return value
+        message = (
+            f"no such overload: optFlatMap needs an optional, not {type_of(value)}"
+        )
+        raise at(EvaluationError(f"no such overload: {message}"), place)
+
+    return map_optional
+
+
+# Loops
+
+
+def _loop(interpreter: Interpreter, node: Loop) -> Closure:
+    looped = interpreter.build(node.range)
+    assert node.transform is not None
+    transform = interpreter.build(node.transform)
+    if node.kind == "sortBy":
+        return _sort_by(node, looped, transform)
+    return _map_optional(node, looped, transform)
+
+
+def _sort_by(node: Loop, looped: Closure, transform: Closure) -> Closure:
+    from .ext_lists import sorted_by
+
+    slot, place, cost = node.slot, node.place, body_cost(node)
+
+    def sort_by(state: Evaluation) -> Value:
+        elements = looped(state)
+        if type(elements) is not list:
+            raise no_loop(node, elements)
+        slots, charge = state.locals, state.charge
+        keys = []
+        for element in elements:
+            charge(cost)
+            slots[slot] = element
+            keys.append(transform(state))
+        try:
+            return sorted_by(state, elements, keys)
+        except EvaluationError as error:
+            raise at(error, place)  # noqa: B904 - it is the same error
+
+    return sort_by
+
+
+def _pair_loop(interpreter: Interpreter, node: PairLoop) -> Closure:
+    turns = _pair_turns(node, interpreter.build(node.range))
+    if node.condition is not None:
+        condition = interpreter.build(node.condition)
+        if node.kind in ("all", "exists"):
+            return quantifier(node, turns, condition)
+        if node.kind == "exists_one":
+            return exists_one(node, turns, condition)
+        turns = selected(node, turns, condition)
+    assert node.transform is not None
+    transform = interpreter.build(node.transform)
+    if node.kind == "transformMap":
+        return _transform_map(node, turns, transform)
+    if node.kind == "transformMapEntry":
+        return _transform_map_entry(node, turns, transform)
+    return lambda state: [transform(state) for _ in turns(state)]
+
+
+def _pair_turns(node: PairLoop, looped: Closure) -> Turns:
+    """Two variables: a list's indexes and elements, or a map's keys and values."""
+    slot, second, cost = node.slot, node.second_slot, body_cost(node)
+
+    def turns(state: Evaluation) -> Iterator[Value]:
+        value = looped(state)
+        pairs: Iterable[tuple[Value, Value]]
+        if type(value) is list:
+            pairs = enumerate(value)
+        elif type(value) is dict:
+            pairs = ((decode_key(key), part) for key, part in value.items())
+        else:
+            raise no_loop(node, value)
+        slots, charge = state.locals, state.charge
+        for key, element in pairs:
+            charge(cost)
+            slots[slot] = key
+            slots[second] = element
+            yield element
+
+    return turns
+
+
+def _transform_map(node: PairLoop, turns: Turns, transform: Closure) -> Closure:
+    slot = node.slot
+
+    def transform_map(state: Evaluation) -> Value:
+        slots = state.locals
+        return {encode_key(slots[slot]): transform(state) for _ in turns(state)}
+
+    return transform_map
+
+
+def _transform_map_entry(node: PairLoop, turns: Turns, transform: Closure) -> Closure:
+    assert node.transform is not None
+    place = node.transform.origin.start
+
+    def transform_map_entry(state: Evaluation) -> Value:
+        made: dict[Value, Value] = {}
+        for _ in turns(state):
+            entries = transform(state)
+            if type(entries) is not dict:
+                message = f"transformMapEntry needs a map, not {type_of(entries)}"
+                raise at(EvaluationError(f"no such overload: {message}"), place)
+            state.charge(len(entries))
+            for key, value in entries.items():
+                insert(made, decode_key(key), value, place)
+        return made
+
+    return transform_map_entry
+
+
+# Bound values
+
+
+_UNSET = object()
+
+
+class _Failed:
+    """What the slot of a bound value holds that ended in an error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: EvaluationError) -> None:
+        self.error = error
+
+
+def _bind(interpreter: Interpreter, node: Bind) -> Closure:
+    for slot, value in node.bindings:
+        interpreter.bound[slot] = interpreter.build(value)
+    slots = [slot for slot, _ in node.bindings]
+    body = interpreter.build(node.body)
+
+    def bind(state: Evaluation) -> Value:
+        values = state.locals
+        for slot in slots:
+            values[slot] = _UNSET
+        return body(state)
+
+    return bind
+
+
+def _bound(slot: int, value: Closure) -> Closure:
+    """A bound value: computed when first used, then kept."""
+
+    def bound(state: Evaluation) -> Value:
+        kept = state.locals[slot]
+        if kept is _UNSET:
+            try:
+                kept = value(state)
+            except CostLimitExceeded:
+                raise
+            except EvaluationError as error:
+                state.locals[slot] = _Failed(error)
+                raise
+            state.locals[slot] = kept
+        elif type(kept) is _Failed:
+            # The traceback would grow each time.
+            raise kept.error.with_traceback(None)
+        return kept
+
+    return bound
+$cel_ext_interpreter$);
 
     v_sources := v_sources || jsonb_build_object('ext_lists', $cel_ext_lists$"""Functions of lists, as cel-go's library ``lists``, version 3.
 
@@ -3565,7 +4146,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import ext_format
 from .errors import EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .library import Function, library
@@ -3794,12 +4374,6 @@ LIBRARY = library(
             ),
             _join,
         ),
-        Function(
-            "format",
-            ("string.(list(dyn)) -> string",),
-            ext_format.formatted,
-            ext_format.validate,
-        ),
     )
 )
 $cel_ext_strings$);
@@ -3817,6 +4391,7 @@ from typing import Final
 
 _MODULES = {
     "ext_encoders": "base64.decode base64.encode",
+    "ext_format": "format",
     "ext_lists": "distinct flatten lists.range reverse slice sort",
     "ext_math": (
         "math.abs math.bitAnd math.bitNot math.bitOr math.bitShiftLeft "
@@ -3836,7 +4411,7 @@ _MODULES = {
     "ext_regex": "regex.extract regex.extractAll regex.replace",
     "ext_sets": "sets.contains sets.equivalent sets.intersects",
     "ext_strings": (
-        "charAt format indexOf join lastIndexOf lowerAscii replace split "
+        "charAt indexOf join lastIndexOf lowerAscii replace split "
         "strings.quote substring trim upperAscii"
     ),
 }
@@ -4364,9 +4939,9 @@ def value_to_json(value: Value, *, strict: bool = True) -> str:
 
     int and uint are numbers, double a number with its fraction kept (``1.0``), or the
     strings ``NaN``, ``Infinity``, ``-Infinity``; bytes are base64, timestamps RFC 3339,
-    durations seconds (``1.5s``), types their names, IP addresses and ranges their text, an
-    optional is its value or null. Map keys become strings; of two
-    keys that become the same string ``jsonb`` keeps the later.
+    durations seconds (``1.5s``), types their names, IP addresses and ranges their text;
+    an optional is its value or null. Map keys become strings; of two keys that become
+    the same string ``jsonb`` keeps the later.
 
     A string with NUL, which ``jsonb`` cannot hold, raises :class:`EvaluationError`, or
     has U+FFFD in its place when not ``strict``.
@@ -4478,6 +5053,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import source, types
 from .checked import (
+    Bind,
+    Bound,
     Chain,
     Checked,
     Choice,
@@ -4488,6 +5065,10 @@ from .checked import (
     Loop,
     MakeList,
     MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
     Variable,
 )
 from .signatures import Candidates, candidates
@@ -4503,6 +5084,7 @@ from .types import (
     TypeVariable,
     list_of,
     map_of,
+    optional_of,
     spoken,
     type_of_type,
     unwrapped,
@@ -4550,11 +5132,13 @@ _CONSTANTS: dict[type, Type] = {
     Uint: types.UINT,
 }
 
+OPTIONAL = types.OPTIONAL.name
+
 # What the value of a type's name denotes, where the type has parameters.
 _DENOTED = {
     "list": list_of(DYN),
     "map": map_of(DYN, DYN),
-    "optional_type": types.optional_of(DYN),
+    "optional_type": optional_of(DYN),
     "type": type_of_type(DYN),
 }
 
@@ -4599,23 +5183,25 @@ class _Inference:
         """What is declared of the facts among some nodes, as parts of a hint."""
         found = []
         for node in nodes:
-            if isinstance(node, Field) and node.conversion is not None:
+            if isinstance(node, Field | OptionalField) and node.conversion is not None:
                 found.append(f"{self.written(node)} is declared {node.conversion}")
             elif isinstance(node, Variable) and node.name in self.derived:
                 found.append(f"the derived field {node.name} is {spoken(node.type)}")
         return found
 
-    def demand(self, node: Checked, wanted: Type, where: str) -> None:
+    def demand(self, node: Checked, wanted: Type, where: str) -> bool:
         """Report a node that cannot be of the wanted type."""
-        if not self.fits(node.type, wanted):
+        fits = self.fits(node.type, wanted)
+        if not fits:
             self.fail(
                 node.origin.start,
-                f"{where} needs {spoken(wanted)}, not {self.spoken(node.type)}",
+                f"{where} needs {self.spoken(wanted)}, not {self.spoken(node.type)}",
                 "; ".join(self.declarations([node])),
             )
+        return fits
 
     def fits(self, actual: Type, wanted: Type) -> bool:
-        if actual is wanted or actual is DYN:
+        if actual is wanted:
             return True
         mark = self.bindings.mark()
         if assign(actual, wanted, self.bindings):
@@ -4646,27 +5232,47 @@ class _Inference:
             return self.derived[name].type
         return self.variables.get(name, DYN)
 
-    def local(self, node: Local) -> Type:
+    def local(self, node: Local | Bound) -> Type:
         return self.locals.get(node.slot, DYN)
 
+    def bind(self, node: Bind) -> Type:
+        for slot, value in node.bindings:
+            self.locals[slot] = self.visit(value)
+        return self.visit(node.body)
+
+    # Fields
+
     def field(self, node: Field) -> Type:
+        found = self.selected(self.operand(node), node)
+        if node.test:
+            node.conversion = None
+            return BOOL
+        return found
+
+    def optional_field(self, node: OptionalField) -> Type:
+        found = self.selected(self.operand(node), node)
+        return found if found.name == OPTIONAL else optional_of(found)
+
+    def operand(self, node: Field | OptionalField) -> Type:
+        """The type of what a field is selected from."""
         operand = node.operand
-        if type(operand) is Variable:
+        if type(operand) is not Variable:
+            return self.visit(operand)
+        of = operand.type = self.declared(operand)
+        if type(of) is ObjectType:
             # The fields of an object in the facts are converted one by one: it is
             # not read as a whole here.
-            of = operand.type = self.declared(operand)
-            if type(of) is ObjectType and not node.test:
-                node.conversion = of.declared.get(node.name)
-        else:
-            of = self.visit(operand)
-        found = self.selected(of, node)
-        return BOOL if node.test else found
+            node.conversion = of.declared.get(node.name)
+        return of
 
-    def selected(self, of: Type, node: Field) -> Type:
-        """The type of a field of a value."""
+    def selected(self, of: Type, node: Field | OptionalField) -> Type:
+        """The type of a field of a value; of an optional's, an optional."""
+        of = resolved(of, self.bindings)
         if of is DYN:
             return DYN
-        of = resolved(of, self.bindings)
+        if of.name == OPTIONAL and type(of) is Type:
+            found = self.selected(of.parameters[0], node)
+            return found if found.name == OPTIONAL else optional_of(found)
         if type(of) is ObjectType:
             return self.member(of, node.name, node)
         if type(of) is TypeVariable:
@@ -4674,8 +5280,6 @@ class _Inference:
             return DYN
         if of.name == "map":
             return of.parameters[1]
-        if of is DYN:
-            return DYN
         return self.fail(
             self.behind(node.operand, node),
             f"{self.spoken(of)} has no fields",
@@ -4686,7 +5290,10 @@ class _Inference:
     def behind(self, operand: Checked, node: Checked) -> int:
         """The place of a selection's name, or of the whole where it has none."""
         end = operand.origin.end
-        return end + 1 if self.text[end : end + 1] == "." else node.origin.start
+        dot = self.text[end : end + 2]
+        if dot[:1] != ".":
+            return node.origin.start
+        return end + 2 if dot == ".?" else end + 1
 
     def member(self, of: ObjectType, name: str, node: Checked) -> Type:
         """The type of a field that a schema declares."""
@@ -4696,7 +5303,7 @@ class _Inference:
         near = _nearest(name, of.fields)
         hint = f"did you mean {near}?" if near else _listed(of)
         place = node.origin.start
-        if isinstance(node, Field):
+        if isinstance(node, Field | OptionalField):
             place = self.behind(node.operand, node)
         return self.fail(place, f"{of.name} has no field {name}", hint)
 
@@ -4825,45 +5432,108 @@ class _Inference:
             )
         return found
 
-    def joined(self, nodes: Iterable[Checked]) -> Type:
+    def joined(self, kinds: Iterable[Type]) -> Type:
         """The common type of elements: dyn where they have none."""
         found: Type | None = None
-        for node in nodes:
-            kind = self.visit(node)
+        for kind in kinds:
             found = kind if found is None else join(found, kind, self.bindings) or DYN
         return TypeVariable("element") if found is None else found
 
     def make_list(self, node: MakeList) -> Type:
-        return list_of(self.joined(node.elements))
+        return list_of(self.joined(map(self.visit, node.elements)))
 
     def make_map(self, node: MakeMap) -> Type:
-        key = self.joined(key for key, _ in node.entries)
-        return map_of(key, self.joined(value for _, value in node.entries))
+        # Key by key and value by value, as problems are reported in source order.
+        kinds = [(self.visit(key), self.visit(value)) for key, value in node.entries]
+        return map_of(
+            self.joined(key for key, _ in kinds),
+            self.joined(value for _, value in kinds),
+        )
+
+    def make_optional_list(self, node: MakeOptionalList) -> Type:
+        return list_of(
+            self.joined(
+                self.given(element, number in node.optionals)
+                for number, element in enumerate(node.elements)
+            )
+        )
+
+    def make_optional_map(self, node: MakeOptionalMap) -> Type:
+        kinds = [
+            (self.visit(key), self.given(value, number in node.optionals))
+            for number, (key, value) in enumerate(node.entries)
+        ]
+        return map_of(
+            self.joined(key for key, _ in kinds),
+            self.joined(value for _, value in kinds),
+        )
+
+    def given(self, node: Checked, optional: bool) -> Type:
+        """The type of an element, behind a '?' of what the optional has."""
+        kind = self.visit(node)
+        if not optional:
+            return kind
+        inner = TypeVariable("value")
+        return inner if self.demand(node, optional_of(inner), "?") else DYN
 
     # Macros
 
     def loop(self, node: Loop) -> Type:
+        if node.kind in ("optMap", "optFlatMap"):
+            return self.map_optional(node)
         key, element = self.ranged(node.range)
-        self.locals[node.slot] = key if element is None else element
-        condition, transform = node.condition, node.transform
-        if condition is not None:
-            self.visit(condition)
-            self.demand(condition, BOOL, f"the condition of {node.kind}")
-        if node.kind in ("all", "exists", "exists_one"):
-            return BOOL
-        if transform is not None:
-            return list_of(self.visit(transform))
-        return list_of(self.locals[node.slot])
+        self.locals[node.slot] = variable = key if element is None else element
+        result = self.body(node)
+        if node.kind in ("filter", "sortBy"):
+            return list_of(variable)
+        return BOOL if node.transform is None else list_of(result)
 
-    def ranged(self, node: Checked) -> tuple[Type, Type | None]:
-        """What a macro's range has: keys, and elements where it is a list."""
+    def pair_loop(self, node: PairLoop) -> Type:
+        key, element = self.ranged(node.range, pairs=True)
+        self.locals[node.slot] = key
+        self.locals[node.second_slot] = DYN if element is None else element
+        result = self.body(node)
+        if node.kind == "transformList":
+            return list_of(result)
+        if node.kind == "transformMap":
+            return map_of(key, result)
+        if node.kind == "transformMapEntry":
+            assert node.transform is not None
+            entries = map_of(TypeVariable("key"), TypeVariable("value"))
+            return entries if self.demand(node.transform, entries, node.kind) else DYN
+        return BOOL
+
+    def body(self, node: Loop | PairLoop) -> Type:
+        """The type of what a loop makes in a turn; bool where it decides only."""
+        if node.condition is not None:
+            self.visit(node.condition)
+            self.demand(node.condition, BOOL, f"the condition of {node.kind}")
+        return BOOL if node.transform is None else self.visit(node.transform)
+
+    def map_optional(self, node: Loop) -> Type:
+        self.visit(node.range)
+        value = TypeVariable("value")
+        known = self.demand(node.range, optional_of(value), node.kind)
+        self.locals[node.slot] = value if known else DYN
+        assert node.transform is not None
+        result = self.visit(node.transform)
+        if node.kind == "optMap":
+            return optional_of(result)
+        inner = optional_of(TypeVariable("value"))
+        return inner if self.demand(node.transform, inner, node.kind) else DYN
+
+    def ranged(self, node: Checked, *, pairs: bool = False) -> tuple[Type, Type | None]:
+        """Keys and elements of what a macro loops over.
+
+        A map has elements for macros with two variables only.
+        """
         of = resolved(self.visit(node), self.bindings)
         if type(of) is ObjectType:
             of = OBJECT_AS_MAP
         if of.name == "list":
             return INT, of.parameters[0]
         if of.name == "map":
-            return of.parameters[0], None
+            return of.parameters[0], of.parameters[1] if pairs else None
         if type(of) is TypeVariable:
             self.bindings.bind(of, DYN)
         elif of is not DYN:
@@ -4876,6 +5546,8 @@ class _Inference:
 
 
 _VISITORS: dict[type, Callable[[_Inference, Any], Type]] = {
+    Bind: _Inference.bind,
+    Bound: _Inference.local,
     Chain: _Inference.chain,
     Choice: _Inference.choice,
     Constant: _Inference.constant,
@@ -4885,6 +5557,10 @@ _VISITORS: dict[type, Callable[[_Inference, Any], Type]] = {
     Loop: _Inference.loop,
     MakeList: _Inference.make_list,
     MakeMap: _Inference.make_map,
+    MakeOptionalList: _Inference.make_optional_list,
+    MakeOptionalMap: _Inference.make_optional_map,
+    OptionalField: _Inference.optional_field,
+    PairLoop: _Inference.pair_loop,
     Variable: _Inference.variable,
 }
 
@@ -4942,7 +5618,8 @@ $cel_inference$);
 Each node becomes a function of the evaluation's state. Errors are exceptions; the
 logical operators and the macros ``all`` and ``exists`` absorb them where another
 operand decides (cel-spec, "Logical Operators" and "Macros"). The cost limit and the
-server's wish to stop are never absorbed.
+server's wish to stop are never absorbed. The nodes that only extensions make are
+in ``ext_interpreter``.
 """
 
 from __future__ import annotations
@@ -4950,7 +5627,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from .checked import (
-    Bind,
     Bound,
     Chain,
     Checked,
@@ -4963,9 +5639,6 @@ from .checked import (
     Loop,
     MakeList,
     MakeMap,
-    MakeOptionalList,
-    MakeOptionalMap,
-    OptionalField,
     PairLoop,
     Variable,
     count,
@@ -4973,12 +5646,12 @@ from .checked import (
 from .errors import CostLimitExceeded, EvaluationError
 from .evaluation import Evaluation
 from .operators import shown
+from .reading import NATIVE, not_an_object, read_field, read_object
 from .values import (
     ABSENT,
     Optional,
     Uint,
     Value,
-    decode_key,
     encode_key,
     map_keys,
     type_of,
@@ -4986,10 +5659,22 @@ from .values import (
 
 Closure = Callable[[Evaluation], Value]
 
+Turns = Callable[[Evaluation], Iterable[Value]]
+"""A loop's turns: an iterator over the elements. Before each turn it sets the macro's
+variables and charges for its body."""
+
+_LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map"})
+
 
 def straight_cost(node: Checked) -> int:
     """The cost of a tree without the bodies of its loops: one for each node."""
     return 1 + sum(map(straight_cost, node.straight_children()))
+
+
+def body_cost(node: Loop | PairLoop) -> int:
+    """The cost of one turn of a loop: one, and one for each node of its body."""
+    parts = [part for part in (node.condition, node.transform) if part is not None]
+    return 1 + sum(map(count, parts))
 
 
 def interpret(tree: Checked, *, trace: bool = False) -> Closure:
@@ -4999,17 +5684,17 @@ def interpret(tree: Checked, *, trace: bool = False) -> Closure:
     ``state.trace`` under the node's number.
     """
     if not trace:
-        return _Interpreter({}).build(tree)
+        return Interpreter({}).build(tree)
     from .trace import straight_nodes
 
     numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
-    return _Interpreter(numbers).build(tree)
+    return Interpreter(numbers).build(tree)
 
 
-class _Interpreter:
+class Interpreter:
     """Builds closures; ``traced`` numbers the nodes whose outcome is recorded.
 
-    ``bound`` has the closures of bound values that are in scope, by slot.
+    ``bound`` has the closures of the values of :class:`~.checked.Bind`, by slot.
     """
 
     def __init__(self, traced: dict[int, int]) -> None:
@@ -5029,12 +5714,8 @@ class _Interpreter:
                 return _variable(node)
             case Local(slot=slot):
                 return lambda state: state.locals[slot]
-            case Bound(slot=slot):
-                return _bound(slot, self.bound[slot])
             case Field():
                 return _field(node, self.build(node.operand))
-            case OptionalField():
-                return _optional_field(node, self.build(node.operand))
             case Invoke():
                 return _invoke(node, [self.build(a) for a in node.arguments])
             case Chain(operator=operator):
@@ -5050,87 +5731,35 @@ class _Interpreter:
             case MakeList():
                 elements = [self.build(element) for element in node.elements]
                 return lambda state: [element(state) for element in elements]
-            case MakeOptionalList():
-                parts = [(self.build(e), e.origin.start) for e in node.elements]
-                return _make_optional_list(parts, node.optionals)
             case MakeMap():
-                return _make_map(self.entries(node), frozenset())
-            case MakeOptionalMap():
-                return _make_map(self.entries(node), node.optionals)
-            case Loop() | PairLoop():
+                return _make_map(
+                    [
+                        (self.build(key), self.build(value), key.origin.start)
+                        for key, value in node.entries
+                    ]
+                )
+            case Loop(kind=kind) if kind in _LOOPS:
                 return self.loop(node)
-            case Bind():
-                return self.bind(node)
             case Failure(problem=problem):
                 return _failure(problem.message, node.origin.start)
-        raise AssertionError(f"no such node: {node!r}")
+        from . import ext_interpreter
 
-    def entries(self, node: MakeMap | MakeOptionalMap) -> list[_Entry]:
-        return [
-            (self.build(key), self.build(value), key.origin.start, value.origin.start)
-            for key, value in node.entries
-        ]
+        return ext_interpreter.build(self, node)
 
-    def loop(self, node: Loop | PairLoop) -> Closure:
-        parts = [p for p in (node.condition, node.transform) if p is not None]
-        cost = 1 + sum(map(count, parts))
-        looped = self.build(node.range)
+    def loop(self, node: Loop) -> Closure:
+        cost = body_cost(node)
+        turns = _turns(node, self.build(node.range), cost)
         condition = None if node.condition is None else self.build(node.condition)
-        transform = None if node.transform is None else self.build(node.transform)
-        if node.kind in ("optMap", "optFlatMap"):
-            assert isinstance(node, Loop)
-            assert transform is not None
-            return _map_optional(node, looped, transform, cost)
-        turns = (
-            _turns(node, looped, cost)
-            if isinstance(node, Loop)
-            else _pair_turns(node, looped, cost)
-        )
-        if condition is not None and node.kind in ("all", "exists"):
-            return _quantifier(node.kind == "exists", node, turns, condition)
-        if condition is not None and node.kind == "exists_one":
-            return _exists_one(node, turns, condition)
         if condition is not None:
-            turns = _selected(node, turns, condition)
-        if node.kind == "filter":
+            if node.kind in ("all", "exists"):
+                return quantifier(node, turns, condition)
+            if node.kind == "exists_one":
+                return exists_one(node, turns, condition)
+            turns = selected(node, turns, condition)
+        if node.transform is None:
             return lambda state: list(turns(state))
-        assert transform is not None
-        if node.kind == "sortBy":
-            return _sort_by(node, turns, transform)
-        if node.kind == "transformMap":
-            return _transform_map(node, turns, transform)
-        if node.kind == "transformMapEntry":
-            return _transform_map_entry(node, turns, transform)
+        transform = self.build(node.transform)
         return lambda state: [transform(state) for _ in turns(state)]
-
-    def bind(self, node: Bind) -> Closure:
-        for slot, value in node.bindings:
-            self.bound[slot] = self.build(value)
-        slots = [slot for slot, _ in node.bindings]
-        body = self.build(node.body)
-
-        def bind(state: Evaluation) -> Value:
-            values = state.locals
-            for slot in slots:
-                values[slot] = _UNSET
-            return body(state)
-
-        return bind
-
-
-_Entry = tuple[Closure, Closure, int, int]
-_Turns = Callable[[Evaluation], Iterable[Value]]
-
-_UNSET = object()
-
-
-class _Failed:
-    """What the slot of a bound value holds that ended in an error."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: EvaluationError) -> None:
-        self.error = error
 
 
 def _recorded(closure: Closure, number: int) -> Closure:
@@ -5147,7 +5776,7 @@ def _recorded(closure: Closure, number: int) -> Closure:
     return recorded
 
 
-def _at(error: EvaluationError, place: int) -> EvaluationError:
+def at(error: EvaluationError, place: int) -> EvaluationError:
     """The error with its place, unless a part of the expression set it already."""
     if error.place is None:
         error.place = place
@@ -5156,7 +5785,7 @@ def _at(error: EvaluationError, place: int) -> EvaluationError:
 
 def _failure(message: str, place: int) -> Closure:
     def failure(state: Evaluation) -> Value:
-        raise _at(EvaluationError(message), place)
+        raise at(EvaluationError(message), place)
 
     return failure
 
@@ -5170,64 +5799,52 @@ def _variable(node: Variable) -> Closure:
         except KeyError:
             if fallback is not None:
                 return fallback
-            raise _at(EvaluationError(f"no such key: {name}"), place) from None
+            raise at(EvaluationError(f"no such key: {name}"), place) from None
 
-    return variable
+    declared = node.conversion
+    if declared is None:
+        return variable
 
+    def whole(state: Evaluation) -> Value:
+        value = variable(state)
+        try:
+            return read_object(state, value, declared)
+        except EvaluationError as error:
+            raise at(error, place)  # noqa: B904 - it is the same error
 
-def _bound(slot: int, value: Closure) -> Closure:
-    """A bound value: computed when first used, then kept."""
-
-    def bound(state: Evaluation) -> Value:
-        kept = state.locals[slot]
-        if kept is _UNSET:
-            try:
-                kept = value(state)
-            except CostLimitExceeded:
-                raise
-            except EvaluationError as error:
-                state.locals[slot] = _Failed(error)
-                raise
-            state.locals[slot] = kept
-        elif type(kept) is _Failed:
-            # The traceback would grow each time.
-            raise kept.error.with_traceback(None)
-        return kept
-
-    return bound
+    return whole
 
 
-def _dotted(node: Checked) -> str | None:
+def dotted(node: Checked) -> str | None:
     """The path of a field as the rule's author wrote it, for messages."""
     if isinstance(node, Variable | Local | Bound):
         return node.name
     if isinstance(node, Field):
-        operand = _dotted(node.operand)
+        operand = dotted(node.operand)
         return None if operand is None else f"{operand}.{node.name}"
-    if isinstance(node, OptionalField):
-        operand = _dotted(node.operand)
-        return None if operand is None else f"{operand}.?{node.name}"
     return None
 
 
 def _field(node: Field, operand: Closure) -> Closure:
     name, place = node.name, node.origin.start
-    path = _dotted(node) or name
+    path = dotted(node) or name
 
     def fail(value: Value) -> EvaluationError:
         if type(value) is dict:
-            return _at(
+            return at(
                 EvaluationError(f"no such key: {path}", hint=f"test has({path}) first"),
                 place,
             )
-        return _no_fields(path, value, place)
+        if node.conversion is not None:
+            return at(not_an_object(dotted(node.operand) or path, value), place)
+        return no_fields(path, value, place)
 
     def field(state: Evaluation) -> Value:
         value = operand(state)
         if type(value) is dict and name in value:
             return value[name]
         if type(value) is Optional:
-            return _field_of_optional(name, path, value, place)
+            return field_of_optional(name, path, value, place)
         raise fail(value)
 
     def test(state: Evaluation) -> Value:
@@ -5235,41 +5852,42 @@ def _field(node: Field, operand: Closure) -> Closure:
         if type(value) is dict:
             return name in value
         if type(value) is Optional:
-            return _field_of_optional(name, path, value, place).present
+            return field_of_optional(name, path, value, place).present
         raise fail(value)
 
-    return test if node.test else field
+    if node.test:
+        return test
+    declared = node.conversion
+    if declared is None:
+        return field
+    native = NATIVE[declared]
+
+    def declared_field(state: Evaluation) -> Value:
+        value = field(state)
+        if type(value) is native:
+            return value
+        try:
+            return read_field(state, value, declared, path)
+        except EvaluationError as error:
+            raise at(error, place)  # noqa: B904 - it is the same error
+
+    return declared_field
 
 
-def _no_fields(path: str, value: Value, place: int) -> EvaluationError:
+def no_fields(path: str, value: Value, place: int) -> EvaluationError:
+    """The error of a selection from a value that is no map."""
     message = f"no such key: {path}: {type_of(value)} has no fields"
-    return _at(EvaluationError(message), place)
+    return at(EvaluationError(message), place)
 
 
-def _field_of_optional(
-    name: str, path: str, optional: Optional, place: int
-) -> Optional:
+def field_of_optional(name: str, path: str, optional: Optional, place: int) -> Optional:
+    """A field of an optional map, which is optional."""
     if not optional.present:
         return optional
     value = optional.value
     if type(value) is not dict:
-        raise _no_fields(path, value, place)
+        raise no_fields(path, value, place)
     return Optional(value[name]) if name in value else ABSENT
-
-
-def _optional_field(node: OptionalField, operand: Closure) -> Closure:
-    name, place = node.name, node.origin.start
-    path = _dotted(node) or name
-
-    def optional_field(state: Evaluation) -> Value:
-        value = operand(state)
-        if type(value) is dict:
-            return Optional(value[name]) if name in value else ABSENT
-        if type(value) is Optional:
-            return _field_of_optional(name, path, value, place)
-        raise _no_fields(path, value, place)
-
-    return optional_field
 
 
 def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
@@ -5281,7 +5899,7 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
             try:
                 return deferred(state, *arguments)
             except EvaluationError as error:
-                raise _at(error, place)  # noqa: B904 - it is the same error
+                raise at(error, place)  # noqa: B904 - it is the same error
 
         return defer
     if len(arguments) == 1:
@@ -5291,7 +5909,7 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
             try:
                 return implementation(state, only(state))
             except EvaluationError as error:
-                raise _at(error, place)  # noqa: B904 - it is the same error
+                raise at(error, place)  # noqa: B904 - it is the same error
 
         return unary
     if len(arguments) == 2:
@@ -5301,7 +5919,7 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
             try:
                 return implementation(state, first(state), second(state))
             except EvaluationError as error:
-                raise _at(error, place)  # noqa: B904 - it is the same error
+                raise at(error, place)  # noqa: B904 - it is the same error
 
         return binary
 
@@ -5309,14 +5927,15 @@ def _invoke(node: Invoke, arguments: list[Closure]) -> Closure:
         try:
             return implementation(state, *[argument(state) for argument in arguments])
         except EvaluationError as error:
-            raise _at(error, place)  # noqa: B904 - it is the same error
+            raise at(error, place)  # noqa: B904 - it is the same error
 
     return call
 
 
-def _not_bool(value: Value, place: int, where: str) -> EvaluationError:
+def not_bool(value: Value, place: int, where: str) -> EvaluationError:
+    """The error of a condition that is no bool."""
     message = f"no such overload: {where} needs bool, not {type_of(value)}"
-    return _at(EvaluationError(message), place)
+    return at(EvaluationError(message), place)
 
 
 def _chain(decisive: bool, node: Chain, operands: list[Closure]) -> Closure:
@@ -5340,7 +5959,7 @@ def _chain(decisive: bool, node: Chain, operands: list[Closure]) -> Closure:
             if value is decisive:
                 return decisive
             if type(value) is not bool:
-                failure = failure or _not_bool(value, place, operator)
+                failure = failure or not_bool(value, place, operator)
         if failure is not None:
             raise failure
         return not decisive
@@ -5359,68 +5978,35 @@ def _choice(
             return then(state)
         if value is False:
             return otherwise(state)
-        raise _not_bool(value, place, "?:")
+        raise not_bool(value, place, "?:")
 
     return choice
 
 
-def _not_optional(value: Value, place: int) -> EvaluationError:
-    message = f"no such overload: ?{type_of(value)}"
-    hint = "what stands behind a '?' must be optional, such as a.?b"
-    return _at(EvaluationError(message, hint=hint), place)
-
-
-def _make_optional_list(
-    elements: list[tuple[Closure, int]], optionals: frozenset[int]
-) -> Closure:
-    def make_list(state: Evaluation) -> Value:
-        made: list[Value] = []
-        for number, (element, place) in enumerate(elements):
-            value = element(state)
-            if number in optionals:
-                if type(value) is not Optional:
-                    raise _not_optional(value, place)
-                if not value.present:
-                    continue
-                value = value.value
-            made.append(value)
-        return made
-
-    return make_list
-
-
-def _make_map(entries: list[_Entry], optionals: frozenset[int]) -> Closure:
+def _make_map(entries: list[tuple[Closure, Closure, int]]) -> Closure:
     def make_map(state: Evaluation) -> Value:
         made: dict[Value, Value] = {}
-        for number, (key, value, place, value_place) in enumerate(entries):
-            name = key(state)
-            if number in optionals:
-                optional = value(state)
-                if type(optional) is not Optional:
-                    raise _not_optional(optional, value_place)
-                if optional.present:
-                    _insert(made, name, optional.value, place)
-                continue
-            _insert(made, name, value(state), place)
+        for key, value, place in entries:
+            insert(made, key(state), value(state), place)
         return made
 
     return make_map
 
 
-def _insert(made: dict[Value, Value], key: Value, value: Value, place: int) -> None:
+def insert(made: dict[Value, Value], key: Value, value: Value, place: int) -> None:
+    """Add an entry to a map; its key must be new and of a type that a key can have."""
     if type(key) not in (str, int, Uint, bool):
-        raise _at(EvaluationError(f"unsupported key type: {type_of(key)}"), place)
+        raise at(EvaluationError(f"unsupported key type: {type_of(key)}"), place)
     stored = encode_key(key)
     if stored in made:
-        raise _at(EvaluationError(f"repeated key in a map: {shown(key)}"), place)
+        raise at(EvaluationError(f"repeated key in a map: {shown(key)}"), place)
     made[stored] = value
 
 
-# Macros. A loop's turns are an iterator that sets the variables and charges for the
-# body before each turn; it gives the element.
+# Macros
 
 
-def _turns(node: Loop, looped: Closure, cost: int) -> _Turns:
+def _turns(node: Loop, looped: Closure, cost: int) -> Turns:
     """One variable: a list's elements or a map's keys."""
     slot = node.slot
 
@@ -5429,7 +6015,7 @@ def _turns(node: Loop, looped: Closure, cost: int) -> _Turns:
         if type(value) is dict:
             value = map_keys(value)
         elif type(value) is not list:
-            raise _no_loop(node, value)
+            raise no_loop(node, value)
         slots, charge = state.locals, state.charge
         for element in value:
             charge(cost)
@@ -5439,58 +6025,35 @@ def _turns(node: Loop, looped: Closure, cost: int) -> _Turns:
     return turns
 
 
-def _pair_turns(node: PairLoop, looped: Closure, cost: int) -> _Turns:
-    """Two variables: a list's indexes and elements, or a map's keys and values."""
-    slot, second = node.slot, node.second_slot
-
-    def turns(state: Evaluation) -> Iterator[Value]:
-        value = looped(state)
-        pairs: Iterable[tuple[Value, Value]]
-        if type(value) is list:
-            pairs = enumerate(value)
-        elif type(value) is dict:
-            pairs = ((decode_key(key), part) for key, part in value.items())
-        else:
-            raise _no_loop(node, value)
-        slots, charge = state.locals, state.charge
-        for key, element in pairs:
-            charge(cost)
-            slots[slot] = key
-            slots[second] = element
-            yield element
-
-    return turns
-
-
-def _no_loop(node: Loop | PairLoop, value: Value) -> EvaluationError:
+def no_loop(node: Loop | PairLoop, value: Value) -> EvaluationError:
+    """The error of a macro over a value that it has no meaning for."""
     message = f"no such overload: {type_of(value)}.{node.kind}()"
-    return _at(EvaluationError(message), node.place)
+    return at(EvaluationError(message), node.place)
 
 
-def _selected(node: Loop | PairLoop, turns: _Turns, condition: Closure) -> _Turns:
+def selected(node: Loop | PairLoop, turns: Turns, condition: Closure) -> Turns:
     """The turns for which the condition is true."""
     assert node.condition is not None
     kind, place = node.kind, node.condition.origin.start
 
-    def selected(state: Evaluation) -> Iterator[Value]:
+    def select(state: Evaluation) -> Iterator[Value]:
         for element in turns(state):
             value = condition(state)
             if value is True:
                 yield element
             elif value is not False:
-                raise _not_bool(value, place, kind)
+                raise not_bool(value, place, kind)
 
-    return selected
+    return select
 
 
-def _quantifier(
-    decisive: bool, node: Loop | PairLoop, turns: _Turns, condition: Closure
-) -> Closure:
-    """``exists`` where a true decides, ``all`` where a false does."""
+def quantifier(node: Loop | PairLoop, turns: Turns, condition: Closure) -> Closure:
+    """``exists``, where a true decides, or ``all``, where a false does."""
     assert node.condition is not None
     kind, place = node.kind, node.condition.origin.start
+    decisive = kind == "exists"
 
-    def quantifier(state: Evaluation) -> Value:
+    def quantified(state: Evaluation) -> Value:
         failure: EvaluationError | None = None
         for _ in turns(state):
             try:
@@ -5503,110 +6066,30 @@ def _quantifier(
             if value is decisive:
                 return decisive
             if type(value) is not bool:
-                failure = failure or _not_bool(value, place, kind)
+                failure = failure or not_bool(value, place, kind)
         if failure is not None:
             raise failure
         return not decisive
 
-    return quantifier
+    return quantified
 
 
-def _exists_one(node: Loop | PairLoop, turns: _Turns, condition: Closure) -> Closure:
+def exists_one(node: Loop | PairLoop, turns: Turns, condition: Closure) -> Closure:
+    """Whether the condition is true for one element and no more; errors are errors."""
     assert node.condition is not None
     place = node.condition.origin.start
 
-    def exists_one(state: Evaluation) -> Value:
+    def is_one(state: Evaluation) -> Value:
         found = 0
         for _ in turns(state):
             value = condition(state)
             if value is True:
                 found += 1
             elif value is not False:
-                raise _not_bool(value, place, "exists_one")
+                raise not_bool(value, place, "exists_one")
         return found == 1
 
-    return exists_one
-
-
-def _transform_map(node: Loop | PairLoop, turns: _Turns, transform: Closure) -> Closure:
-    slot = node.slot
-
-    def transform_map(state: Evaluation) -> Value:
-        slots = state.locals
-        return {encode_key(slots[slot]): transform(state) for _ in turns(state)}
-
-    return transform_map
-
-
-def _transform_map_entry(
-    node: Loop | PairLoop, turns: _Turns, transform: Closure
-) -> Closure:
-    assert node.transform is not None
-    place = node.transform.origin.start
-
-    def transform_map_entry(state: Evaluation) -> Value:
-        made: dict[Value, Value] = {}
-        for _ in turns(state):
-            entries = transform(state)
-            if type(entries) is not dict:
-                message = f"transformMapEntry needs a map, not {type_of(entries)}"
-                raise _at(EvaluationError(f"no such overload: {message}"), place)
-            state.charge(len(entries))
-            for key, value in entries.items():
-                _insert(made, decode_key(key), value, place)
-        return made
-
-    return transform_map_entry
-
-
-def _sort_by(node: Loop | PairLoop, turns: _Turns, transform: Closure) -> Closure:
-    from .ext_lists import sorted_by
-
-    place = node.place
-
-    def sort_by(state: Evaluation) -> Value:
-        elements, keys = [], []
-        for element in turns(state):
-            elements.append(element)
-            keys.append(transform(state))
-        try:
-            return sorted_by(state, elements, keys)
-        except EvaluationError as error:
-            raise _at(error, place)  # noqa: B904 - it is the same error
-
-    return sort_by
-
-
-def _map_optional(
-    node: Loop, looped: Closure, transform: Closure, cost: int
-) -> Closure:
-    """``optMap`` wraps what the transform gives; ``optFlatMap`` takes an optional."""
-    assert node.transform is not None
-    slot, flat, place = (
-        node.slot,
-        node.kind == "optFlatMap",
-        node.transform.origin.start,
-    )
-
-    def map_optional(state: Evaluation) -> Value:
-        optional = looped(state)
-        if type(optional) is not Optional:
-            raise _no_loop(node, optional)
-        if not optional.present:
-            return optional
-        state.charge(cost)
-        state.locals[slot] = optional.value
-        value = transform(state)
-        if not flat:
-            return Optional(value)
-        if type(value) is Optional:
-            return value
-        message = (
-            f"no such overload: optFlatMap needs an optional, not {type_of(value)}"
-        )
-        raise _at(EvaluationError(f"no such overload: {message}"), place)
-
-    return map_optional
+    return is_one
 $cel_interpreter$);
 
     v_sources := v_sources || jsonb_build_object('lexer', $cel_lexer$"""Source text to tokens (cel-spec, "Syntax", lexical part).
@@ -5899,13 +6382,20 @@ class Function(NamedTuple):
         return (method, arguments) in _forms(self.signatures)
 
     def usage(self) -> str:
-        """The signatures as a hint shows them."""
-        return "; ".join(
-            signature.replace(".(", f".{self.name}(")
-            if ".(" in signature
-            else self.name + signature
-            for signature in self.signatures
-        )
+        """The signatures as a hint shows them, operators between their operands."""
+        return "; ".join(_written(self.name, each) for each in self.signatures)
+
+
+def _written(name: str, signature: str) -> str:
+    if name.replace(".", "").isidentifier():
+        if ".(" in signature:
+            return signature.replace(".(", f".{name}(")
+        return name + signature
+    # An operator: its operands stand where its name has underscores.
+    texts = ("_ in _" if name == "@in" else name).split("_")
+    operands = [*_parameters(signature), ""]
+    written = "".join(map(str.__add__, texts, operands))
+    return written + signature[signature.rindex(" -> ") :]
 
 
 _known_forms: dict[tuple[str, ...], frozenset[tuple[bool, int]]] = {}
@@ -5914,27 +6404,30 @@ _known_forms: dict[tuple[str, ...], frozenset[tuple[bool, int]]] = {}
 def _forms(signatures: tuple[str, ...]) -> frozenset[tuple[bool, int]]:
     forms = _known_forms.get(signatures)
     if forms is None:
-        forms = frozenset(map(_form, signatures))
+        forms = frozenset(
+            (".(" in signature, len(_parameters(signature))) for signature in signatures
+        )
         _known_forms[signatures] = forms
     return forms
 
 
-def _form(signature: str) -> tuple[bool, int]:
-    """Whether a signature is a method's, and how many arguments it has."""
+def _parameters(signature: str) -> list[str]:
+    """The types of the arguments, without a method's target."""
     head = signature[: signature.rindex(" -> ")]
-    method = ".(" in head
-    inside = head[head.index(".(") + 2 if method else 1 : -1]
-    if not inside.strip():
-        return method, 0
-    depth, count = 0, 1
-    for character in inside:
+    inside = head[head.index(".(") + 2 if ".(" in head else 1 : -1]
+    found: list[str] = []
+    depth = start = 0
+    for position, character in enumerate(inside):
         if character == "(":
             depth += 1
         elif character == ")":
             depth -= 1
         elif character == "," and depth == 0:
-            count += 1
-    return method, count
+            found.append(inside[start:position].strip())
+            start = position + 1
+    if inside.strip():
+        found.append(inside[start:].strip())
+    return found
 
 
 Library = Mapping[str, Function]
@@ -7002,8 +7495,16 @@ class _Parser:
         if self.depth > self.limits.nesting:
             raise self.too_deep(self.token.start)
         condition = self.binary(1)
+        mark = self.token.start
         if self.accept("?"):
+            dotted = self.token.kind == "."
             then = self.binary(1)
+            if dotted and self.token.kind != ":":
+                raise self.fail(
+                    mark,
+                    "unexpected ?. in a selection",
+                    "a field that may be absent is selected with .?, as in a.?b",
+                )
             self.expect(":", "the ':' of a conditional")
             otherwise = self.expression()
             condition = Conditional(
@@ -7228,6 +7729,7 @@ $cel_parser$);
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import source
@@ -7312,8 +7814,25 @@ class Program:
         interrupted: Callable[[], bool] | None = None,
     ) -> Value:
         """The value by the closures, which define it."""
-        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        return self.run(
+            Evaluation(variables, self.environment.limits.cost, interrupted)
+        )
+
+    def run(self, state: Evaluation) -> Value:
+        """The value by the closures, in an evaluation whose cost the caller reads."""
         return self._run(self._closure, state)
+
+    def cost(
+        self,
+        variables: Mapping[str, Value],
+        *,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> int:
+        """The cost units of an evaluation, which may fail."""
+        state = Evaluation(variables, self.environment.limits.cost, interrupted)
+        with suppress(EvaluationError):
+            self.run(state)
+        return state.cost
 
     def trace(
         self,
@@ -7331,7 +7850,11 @@ class Program:
             value = self._run(interpret(self.tree, trace=True), state)
         except EvaluationError as error:
             failure = error
-        return value, failure, trace.steps(self.text, self.tree, state.trace)
+        return (
+            value,
+            failure,
+            trace.steps(self.text, self.tree, state.trace, self.environment.derived),
+        )
 
     def _run(self, closure: Closure, state: Evaluation) -> Value:
         if self._slots:
@@ -7444,6 +7967,8 @@ def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Val
         state.charge(len(value) // CHARACTERS_PER_UNIT)
     try:
         return convert(value)
+    except _Mismatch:
+        raise _mismatch(path, f"declared {declared}", value) from None
     except EvaluationError as error:
         raise EvaluationError(
             f"{path} is declared {declared}: {error.message}", hint=error.hint
@@ -7539,7 +8064,7 @@ def _mismatch(path: str, declaration: str, value: Value) -> EvaluationError:
 def _whole(value: float) -> int:
     if value.is_integer() and abs(value) <= _EXACT:
         return int(value)
-    raise EvaluationError(f"the facts have double {shown(value)}")
+    raise _Mismatch
 
 
 def _bytes(text: str) -> bytes:
@@ -9053,6 +9578,8 @@ from .values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from .environment import DerivedField
+
 
 # What a step shows of long values.
 _TEXT_LENGTH: Final = 200
@@ -9066,7 +9593,8 @@ class Step:
 
     ``text`` is the sub-expression as written; ``line`` and ``column`` say where,
     counted from 1 in code points; ``depth`` counts the steps around it. A step
-    has a ``value``, unless ``error`` is set or it was ``skipped``.
+    has a ``value``, unless ``error`` is set or it was ``skipped``. ``derived`` is the
+    expression of the derived field that the step reads.
     """
 
     text: str
@@ -9076,6 +9604,7 @@ class Step:
     value: Value = None
     error: str | None = None
     skipped: bool = False
+    derived: str | None = None
 
 
 def straight_nodes(node: Checked) -> Iterator[Checked]:
@@ -9085,7 +9614,12 @@ def straight_nodes(node: Checked) -> Iterator[Checked]:
         yield from straight_nodes(child)
 
 
-def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
+def steps(
+    text: str,
+    tree: Checked,
+    outcomes: Mapping[int, Any],
+    derived: Mapping[str, DerivedField],
+) -> list[Step]:
     """The steps of an evaluation, from the outcomes by number of straight node."""
     numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
     found: list[Step] = []
@@ -9104,9 +9638,19 @@ def steps(text: str, tree: Checked, outcomes: Mapping[int, Any]) -> list[Step]:
                 value=None if failed else outcome,
                 error=outcome.message if isinstance(outcome, EvaluationError) else None,
                 skipped=number not in outcomes,
+                derived=_derived(node, derived),
             )
         )
     return found
+
+
+def _derived(node: Checked, fields: Mapping[str, DerivedField]) -> str | None:
+    """The expression of the derived field that a node reads, or reads a part of."""
+    while isinstance(node, Field):
+        node = node.operand
+    if isinstance(node, Variable) and node.name in fields:
+        return fields[node.name].expression
+    return None
 
 
 def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
@@ -9128,8 +9672,8 @@ def _visible(node: Checked, depth: int) -> Iterator[tuple[Checked, int]]:
 def to_json(found: list[Step]) -> str:
     """The steps as a JSON array of objects, long values shortened.
 
-    Keys: ``expression``, ``line``, ``column``, ``depth``, and one of ``value``,
-    ``error`` and ``skipped``.
+    Keys: ``expression``, ``line``, ``column``, ``depth``, one of ``value``, ``error``
+    and ``skipped``, and ``derived`` where a derived field is read.
     """
     return f"[{','.join(map(_object, found))}]"
 
@@ -9141,6 +9685,8 @@ def _object(step: Step) -> str:
         outcome = f'"error":{json.dumps(step.error, ensure_ascii=False)}'
     else:
         outcome = f'"value":{value_to_json(_shortened(step.value), strict=False)}'
+    if step.derived is not None:
+        outcome += f',"derived":{json.dumps(step.derived, ensure_ascii=False)}'
     text = json.dumps(step.text, ensure_ascii=False)
     return (
         f'{{"expression":{text},"line":{step.line},"column":{step.column},'
@@ -9807,6 +10353,32 @@ $python$;
                 'OUT problems jsonb, OUT failure jsonb',
                 'check(p_expression, p_environment)',
                 'Compiles an expression: its problems, and the failure to raise for them.'
+            ),
+            (
+                'cel_check_schema',
+                'p_definition jsonb, OUT failure jsonb',
+                'check_schema(p_definition)',
+                'Whether a schema definition keeps the rules for definitions.'
+            ),
+            (
+                'cel_dependencies',
+                'p_expression text, OUT dependencies jsonb, OUT failure jsonb',
+                'derived_dependencies(p_expression)',
+                'The names that the expression of a derived field reads.'
+            ),
+            (
+                'cel_check_environment',
+                'p_environment text, p_removed text[], p_expressions text[], '
+                'OUT failures jsonb, OUT failure jsonb',
+                'check_environment(p_environment, p_removed, p_expressions)',
+                'Whether derived fields and expressions compile in an environment.'
+            ),
+            (
+                'cel_cost',
+                'p_expression text, p_environment text, p_facts jsonb, '
+                'OUT cost bigint, OUT failure jsonb',
+                'evaluation_cost(p_expression, p_environment, p_facts)',
+                'The cost of evaluating an expression over facts.'
             )
         ) AS core (name, parameters, call, summary)
     LOOP

@@ -17,16 +17,22 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $function$
 DECLARE
     v_message constant text := p_operation || ': ' || (p_failure ->> 'message');
-    v_detail constant text :=
-        concat_ws(E'\n', p_subject, nullif(p_failure ->> 'detail', ''));
+    v_detail constant text := concat_ws(
+        E'\n', nullif(p_subject, ''), nullif(p_failure ->> 'detail', '')
+    );
     v_hint constant text := p_failure ->> 'hint';
 BEGIN
     -- After a cancelled evaluation the server raises its own error before this line.
-    IF v_hint = '' THEN
+    -- RAISE shows an empty detail or hint, so each is left out where it is empty.
+    IF v_hint = '' AND v_detail = '' THEN
         RAISE EXCEPTION USING
-            ERRCODE = p_failure ->> 'sqlstate',
-            MESSAGE = v_message,
-            DETAIL = v_detail;
+            ERRCODE = p_failure ->> 'sqlstate', MESSAGE = v_message;
+    ELSIF v_hint = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = p_failure ->> 'sqlstate', MESSAGE = v_message, DETAIL = v_detail;
+    ELSIF v_detail = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = p_failure ->> 'sqlstate', MESSAGE = v_message, HINT = v_hint;
     END IF;
     RAISE EXCEPTION USING
         ERRCODE = p_failure ->> 'sqlstate',
@@ -39,39 +45,30 @@ $function$;
 COMMENT ON FUNCTION rules_internal.raise_failure(text, text, jsonb) IS
 'Raises a failure of the core. p_operation is what failed, p_subject what it was about.';
 
-CREATE FUNCTION rules_internal.environment(p_tenant_id uuid) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-AS $function$
-    SELECT coalesce(
-        (
-            SELECT environment.document
-            FROM rules_internal.environments AS environment
-            WHERE environment.tenant_id = p_tenant_id
-        ),
-        '{}'
-    );
-$function$;
-
-COMMENT ON FUNCTION rules_internal.environment(uuid) IS
-'What the tenant''s expressions are compiled against.';
-
 CREATE FUNCTION rules_internal.compile_rule() RETURNS trigger
 LANGUAGE plpgsql
 AS $function$
 DECLARE
     v_outcome record;
 BEGIN
-    IF TG_OP = 'INSERT' OR NEW.expression IS DISTINCT FROM OLD.expression THEN
-        v_outcome := rules_internal.cel_check(
-            NEW.expression, rules_internal.environment(NEW.tenant_id)
+    -- A rule that is switched on again is compiled again: the schema may have changed.
+    IF
+        TG_OP = 'UPDATE'
+        AND NEW.expression = OLD.expression
+        AND NEW.active <= OLD.active
+    THEN
+        RETURN NEW;
+    END IF;
+    PERFORM rules_internal.lock_environment(NEW.tenant_id, false);
+    v_outcome := rules_internal.cel_check(
+        NEW.expression, rules_internal.environment(NEW.tenant_id)
+    );
+    IF v_outcome.failure IS NOT NULL THEN
+        PERFORM rules_internal.raise_failure(
+            'cannot store rule ' || quote_literal(NEW.name),
+            'Rule ' || NEW.id || ':',
+            v_outcome.failure
         );
-        IF v_outcome.failure IS NOT NULL THEN
-            PERFORM rules_internal.raise_failure(
-                'cannot store rule ' || quote_literal(NEW.name),
-                'Rule ' || NEW.id || ':',
-                v_outcome.failure
-            );
-        END IF;
     END IF;
     RETURN NEW;
 END;
@@ -82,19 +79,18 @@ COMMENT ON FUNCTION rules_internal.compile_rule() IS
 
 REVOKE ALL ON FUNCTION
 rules_internal.raise_failure(text, text, jsonb),
-rules_internal.environment(uuid),
 rules_internal.compile_rule()
 FROM public;
-GRANT EXECUTE ON FUNCTION
-rules_internal.raise_failure(text, text, jsonb),
-rules_internal.environment(uuid)
+GRANT EXECUTE ON FUNCTION rules_internal.raise_failure(text, text, jsonb)
 TO rules_app, rules_tenant;
 
 -- NULL in a column that must have a value is for the constraint to refuse.
 CREATE TRIGGER rules_compile
-BEFORE INSERT OR UPDATE OF expression ON rules.rules
+BEFORE INSERT OR UPDATE OF expression, active ON rules.rules
 FOR EACH ROW
-WHEN (new.expression IS NOT NULL AND new.name IS NOT NULL)
+WHEN (
+    new.expression IS NOT NULL AND new.name IS NOT NULL AND new.active IS NOT NULL
+)
 EXECUTE FUNCTION rules_internal.compile_rule();
 
 COMMIT;

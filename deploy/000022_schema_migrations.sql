@@ -5,8 +5,8 @@
 
 BEGIN;
 
-GRANT USAGE ON SCHEMA sqitch TO rules_owner;
-GRANT SELECT ON sqitch.changes TO rules_owner;
+GRANT USAGE ON SCHEMA :"registry" TO rules_owner;
+GRANT SELECT ON :"registry".changes TO rules_owner;
 
 SET LOCAL ROLE rules_owner;
 
@@ -15,7 +15,7 @@ SELECT
     split_part(change.change, '_', 1) AS version,
     change.change AS name,
     change.committed_at AS applied_at
-FROM sqitch.changes AS change
+FROM :"registry".changes AS change
 WHERE change.project = 'pgrules';
 
 COMMENT ON VIEW rules.schema_migrations IS

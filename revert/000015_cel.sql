@@ -2,6 +2,10 @@
 
 BEGIN;
 
+DROP FUNCTION rules_internal.cel_cost;
+DROP FUNCTION rules_internal.cel_check_environment;
+DROP FUNCTION rules_internal.cel_dependencies;
+DROP FUNCTION rules_internal.cel_check_schema;
 DROP FUNCTION rules_internal.cel_check;
 DROP FUNCTION rules_internal.cel_evaluate_expression;
 DROP FUNCTION rules_internal.cel_evaluate_all;

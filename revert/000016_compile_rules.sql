@@ -4,7 +4,6 @@ BEGIN;
 
 DROP TRIGGER rules_compile ON rules.rules;
 DROP FUNCTION rules_internal.compile_rule();
-DROP FUNCTION rules_internal.environment(uuid);
 DROP FUNCTION rules_internal.raise_failure(text, text, jsonb);
 
 COMMIT;

@@ -124,7 +124,7 @@ def check_schema(definition: str) -> str | None:
     return None
 
 
-def derived_dependencies(name: str, expression: str) -> tuple[str | None, str | None]:
+def derived_dependencies(expression: str) -> tuple[str | None, str | None]:
     """The names that a derived field reads, a JSON array; or the failure to parse it.
 
     Whether it fits the facts and the other derived fields, :func:`check_environment`
