@@ -12,14 +12,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -c tests/pytest.ini
-config := --config python/pyproject.toml
 tools := python/tools
-
-# pytest folders, where they exist: those that need a server, and those that need none.
-server_tests := $(wildcard tests/migration tests/integration tests/security)
-unit_tests := $(wildcard tests/unit tests/conformance)
-python_sources := python tests
-shell_sources := $(wildcard $(tools)/*.sh docker/*.sh) .ci/run
 
 .PHONY: help
 help: ## This list
@@ -69,7 +62,7 @@ down: ## Stop the private server
 .PHONY: clean
 clean: ## Stop the private server; remove it and all that was built or installed here
 	@$(tools)/server.sh clean
-	@if [ -e $(tools)/containers.sh ]; then $(tools)/containers.sh clean; fi
+	@$(tools)/containers.sh clean
 	@rm -rf build .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -81,7 +74,7 @@ test: server-installed ## All tests: unit, conformance, pgTAP, migration, integr
 
 .PHONY: test-unit
 test-unit: .venv/.installed ## The tests that need no server
-	@$(pytest) -m 'not integration' $(unit_tests)
+	@$(pytest) -m 'not integration' tests/unit tests/conformance
 
 .PHONY: pgtap
 pgtap: server-installed ## pgTAP in a fresh database; TESTS='tests/pgtap/x.sql' for some
@@ -93,12 +86,12 @@ conformance: .venv/.installed ## CEL conformance cases: make conformance SUITE=f
 	@$(python) tests/conformance/run.py '$(SUITE)'
 
 .PHONY: bench
-bench: up ## Benchmarks against the server
-	@PGRULES_DSN="$$($(tools)/server.sh start)" $(python) -m pgrules_bench
+bench: server-installed ## Medians and ratios; BENCH='one_rule --rounds=1000' for some
+	@$(python) -m tests.benchmarks.bench $(BENCH)
 
 .PHONY: demo
-demo: up ## A real set of rules over a year of flights
-	@DATABASE_URL="$$($(tools)/server.sh start)" PYTHONPATH=python $(python) -m demo
+demo: up ## Two tenants' rules over a year of flights; DEMO='--flights=10000' for less
+	@DATABASE_URL="$$($(tools)/server.sh start)" PYTHONPATH=python $(python) -m demo $(DEMO)
 
 # ---------------------------------------------------------------- what is checked without running
 

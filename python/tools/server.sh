@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The server that everything here works on: a private one under .pg/, or the user's own.
 #
-#   server.sh up       start it if it does not run, deploy into it
-#   server.sh dsn      the same, and print its superuser URI, nothing else, on stdout
-#   server.sh start    start it, deploy nothing, and print the same URI
-#   server.sh reset    revert all that is deployed, with its data, and deploy anew
-#   server.sh down     stop it
-#   server.sh clean    stop it and remove it with its data
+#   server.sh up           start it if it does not run, deploy into it
+#   server.sh dsn          the same, and print its superuser URI, nothing else, on stdout
+#   server.sh start        start it, deploy nothing, and print the same URI
+#   server.sh reset        revert all that is deployed, with its data, and deploy anew
+#   server.sh deploy URI   deploy into another database
+#   server.sh down         stop it
+#   server.sh clean        stop it and remove it with its data
 #
 # DATABASE_URL, in the environment or in .env, names a server of the user's own. Then nothing is started,
 # stopped or removed; `up`, `dsn` and `reset` deploy into the database that it names.
@@ -245,9 +246,10 @@ case "${1:-}" in
         run_sqitch revert -y --target "db:$url" >&2 || die "the revert failed"
         deploy "$url"
         ;;
+    deploy) deploy "$2" ;;
     down | clean)
         if [ "$1" = clean ]; then remove_private; else stop_private; fi
         [ -z "$(own_url)" ] || say "DATABASE_URL names a server of your own; it was left alone"
         ;;
-    *) die "usage: server.sh up | dsn | start | reset | down | clean" ;;
+    *) die "usage: server.sh up | dsn | start | reset | deploy URI | down | clean" ;;
 esac

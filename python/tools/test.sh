@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# All tests, each runner's own closing line included; `make test` calls it. Every part runs, also after one failed.
+set -uo pipefail
+
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$tools/../.." || exit 1
+
+failed=()
+
+part() {
+    local name=$1
+    shift
+    echo
+    echo "=== $name"
+    "$@" || failed+=("$name")
+}
+
+run_pytest() {
+    .venv/bin/python -m pytest -c tests/pytest.ini "$@"
+}
+
+part 'unit and conformance (no server)' run_pytest -m 'not integration' tests/unit tests/conformance
+part 'pgTAP' "$tools/pgtap.sh"
+part 'migration, integration, security' run_pytest tests/migration tests/integration tests/security
+
+echo
+if [ "${#failed[@]}" -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo 'all tests passed'
