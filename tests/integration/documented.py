@@ -48,7 +48,8 @@ class Block:
     def expected(self) -> list[str]:
         """The lines of output that the block promises."""
         comment = "--" if self.language == "sql" else "#"
-        return re.findall(rf"{comment} => ?(.*)$", self.code, re.MULTILINE)
+        found = re.findall(rf"{comment} => ?(.*)$", self.code, re.MULTILINE)
+        return [line.rstrip() for line in found]
 
 
 def blocks(document: Path, language: str) -> Iterator[Block]:
@@ -88,7 +89,7 @@ def run_sql(session: list[Block], dsn: str) -> None:
         if block.error is not None:
             assert sqlstate == block.error, f"{where} ended in {sqlstate}"
         if block.expected():
-            lines = [line for line in output.splitlines() if line]
+            lines = [line.rstrip() for line in output.splitlines() if line]
             assert lines == block.expected(), f"{where} printed:\n{output}"
 
 

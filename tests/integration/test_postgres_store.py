@@ -350,11 +350,11 @@ def test_a_lock_that_is_not_had_in_time_is_a_conflict(
         psycopg.connect(app) as holder,
         psycopg.connect(app, options="-c lock_timeout=100ms") as waiter,
     ):
-        PostgresRuleStore(holder, tenant)
         holder.execute("SELECT rules.set_tenant(%s)", [tenant])
         holder.execute("UPDATE rules.rules SET active = false WHERE id = %s", [rule.id])
         with pytest.raises(TransactionConflict) as caught:
             PostgresRuleStore(waiter, tenant).delete(rule.id)
+        holder.rollback()
     assert caught.value.retry_safe
     assert store.get(rule.id) == rule
 

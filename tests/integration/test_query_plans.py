@@ -36,7 +36,7 @@ SELECT
     md5('rule ' || t || '/' || r)::uuid,
     'rule ' || r,
     'User.Age >= ' || r,
-    r % 10 <> 0,
+    r %% 10 <> 0,
     now() - r * interval '1 minute'
 FROM generate_series(1, %(tenants)s) AS t
 CROSS JOIN generate_series(1, %(rules)s) AS r

@@ -305,7 +305,7 @@ def test_an_application_cannot_manage_tenants_or_logins(
     for query in (
         "INSERT INTO rules.tenants (id, name) VALUES (gen_random_uuid(), 'planted')",
         "DELETE FROM rules.tenants",
-        "INSERT INTO rules.tenant_logins VALUES (session_user, gen_random_uuid())",
+        "INSERT INTO rules.tenant_logins VALUES (gen_random_uuid(), session_user)",
         "UPDATE rules.tenant_logins SET tenant_id = gen_random_uuid()",
         "TRUNCATE rules.rules",
         "ALTER TABLE rules.rules DISABLE ROW LEVEL SECURITY",
@@ -359,7 +359,7 @@ def test_text_stays_text_wherever_it_is_given(
         lambda: store.get(text),
         lambda: store.delete(text),
         lambda: engine.evaluate(text, {}),
-        lambda: store.add(Rule(uuid4(), "injected", text)),
+        lambda: store.add(Rule(uuid4(), "injected", f"{text} >")),
     ]
     for call in failing:
         with pytest.raises(PgRulesError):

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from .cel import Problem
+from .cel import InvalidExpression, Problem
 from .cel.facts import facts_to_json
 from .errors import CompilationError, PgRulesError, RuleNotFound
 from .model import BrokenRule, EvaluationResult, Rule
@@ -162,22 +162,30 @@ class PostgresRuleStore:
             with self._session.transaction(operation, rule.id, writes=True) as cursor:
                 yield cursor
         except CompilationError as error:
-            error.problems = self._problems(operation, rule)
-            raise
+            raise self._explained(error, rule) from error.__cause__
 
-    def _problems(self, operation: str, rule: Rule) -> tuple[Problem, ...]:
-        """What is wrong with the expression of a rule that was just refused.
+    def _explained(self, error: CompilationError, rule: Rule) -> CompilationError:
+        """The error with the problems of the expression, in the language's own words.
 
-        Asked for afterwards, because an error carries text alone; if this fails
-        too, the text has to do.
+        They are asked for afterwards, because a refusal of the database carries text
+        alone; if this fails too, that text has to do.
         """
         with (
             suppress(PgRulesError),
-            self._session.transaction(operation, rule.id) as cursor,
+            self._session.transaction(error.operation, rule.id) as cursor,
         ):
             cursor.execute(PROBLEMS, (rule.expression,))
-            return tuple(_problem(row) for row in cursor.fetchall())
-        return ()
+            problems = [_problem(row) for row in cursor.fetchall()]
+            refusal = InvalidExpression(problems)
+            return type(error)(
+                refusal.message,
+                problems=problems,
+                operation=error.operation,
+                subject=error.subject,
+                detail=refusal.detail,
+                sqlstate=error.sqlstate,
+            )
+        return error
 
 
 class PostgresEvaluator:
