@@ -1,42 +1,65 @@
 -- Revert pgrules:000002_namespaces from pg
+--
+-- Takes rules out of the database's search_path, and leaves what else was put there
+-- since the deploy. PUBLIC gets back the privileges that it had.
 
 BEGIN;
 
 DO $database$
 DECLARE
+    v_database constant name := current_database();
     v_path text;
+    v_privilege text;
 BEGIN
-    SELECT substr(config.setting, length('search_path=') + 1) INTO v_path
+    SELECT array_to_string(
+        array_remove(
+            regexp_split_to_array(
+                substr(config.setting, length('search_path=') + 1), '\s*,\s*'
+            ),
+            'rules'
+        ),
+        ', '
+    ) INTO v_path
     FROM pg_catalog.pg_db_role_setting AS stored
     INNER JOIN pg_catalog.pg_database AS db ON stored.setdatabase = db.oid
     CROSS JOIN LATERAL unnest(stored.setconfig) AS config (setting)
     WHERE
-        db.datname = pg_catalog.current_database()
+        db.datname = v_database
         AND stored.setrole = 0
         AND config.setting LIKE 'search\_path=%';
-    v_path := regexp_replace(v_path, '(, *)?\mrules$', '');
-    IF v_path = (
+    IF EXISTS (
+        SELECT FROM rules_internal.before_deploy AS before
+        WHERE before.subject = 'search_path' AND before.state IS NULL
+    ) AND v_path IN (
         SELECT setting.boot_val
         FROM pg_catalog.pg_settings AS setting
         WHERE setting.name = 'search_path'
+        UNION ALL
+        SELECT file.setting
+        FROM pg_catalog.pg_file_settings AS file
+        WHERE file.name = 'search_path' AND file.applied
     ) THEN
-        EXECUTE pg_catalog.format(
-            'ALTER DATABASE %I RESET search_path', pg_catalog.current_database()
-        );
+        EXECUTE format('ALTER DATABASE %I RESET search_path', v_database);
     ELSIF v_path IS NOT NULL THEN
-        EXECUTE pg_catalog.format(
+        EXECUTE format(
             'ALTER DATABASE %I SET search_path TO %s',
-            pg_catalog.current_database(),
+            v_database,
             coalesce(nullif(v_path, ''), '''''')
         );
     END IF;
-    EXECUTE pg_catalog.format(
-        'GRANT TEMPORARY ON DATABASE %I TO PUBLIC', pg_catalog.current_database()
-    );
+
+    FOR v_privilege IN
+        SELECT replace(before.subject, 'DATABASE', format('DATABASE %I', v_database))
+        FROM rules_internal.before_deploy AS before
+        WHERE before.subject <> 'search_path'
+    LOOP
+        EXECUTE format('GRANT %s TO PUBLIC', v_privilege);
+    END LOOP;
 END;
 $database$;
 
-DROP SCHEMA rules_internal;
-DROP SCHEMA rules;
+DROP TABLE IF EXISTS rules_internal.before_deploy;
+DROP SCHEMA IF EXISTS rules_internal;
+DROP SCHEMA IF EXISTS rules;
 
 COMMIT;

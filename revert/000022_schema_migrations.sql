@@ -3,7 +3,7 @@
 BEGIN;
 
 DROP VIEW rules.schema_migrations;
-REVOKE SELECT ON sqitch.changes FROM rules_owner;
-REVOKE USAGE ON SCHEMA sqitch FROM rules_owner;
+REVOKE SELECT ON :"registry".changes FROM rules_owner;
+REVOKE USAGE ON SCHEMA :"registry" FROM rules_owner;
 
 COMMIT;
