@@ -1,3 +1,24 @@
 """What all test suites share: the fixtures under tests/fixtures, loaded as plugins."""
 
+import os
+
+import pytest
+
 pytest_plugins = ["tests.fixtures.database"]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where nothing is missing, take a skipped test for a failed one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if skipped and os.environ.get("PGRULES_FORBID_SKIPS"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped and os.environ.get("PGRULES_FORBID_SKIPS"):
+        terminalreporter.write_line(
+            f"{len(skipped)} skipped, and PGRULES_FORBID_SKIPS is set: failed"
+        )

@@ -16,7 +16,7 @@ config=python/pyproject.toml
 check .venv/bin/ruff check --quiet --config "$config" python tests
 check .venv/bin/ruff format --quiet --check --config "$config" python tests
 check .venv/bin/mypy --config-file "$config" python/src python/tools python/demo tests
-check .venv/bin/sqlfluff lint --disable-progress-bar --nofail-on-warning deploy revert verify tests/pgtap
+check .venv/bin/sqlfluff lint --disable-progress-bar deploy revert verify tests/pgtap
 check .venv/bin/python python/tools/bundle.py --check
 for script in python/tools/*.sh docker/*.sh .ci/run; do
     check bash -n "$script"
