@@ -61,7 +61,9 @@ BEGIN
     END IF;
     PERFORM rules_internal.lock_environment(NEW.tenant_id, false);
     v_outcome := rules_internal.cel_check(
-        NEW.expression, rules_internal.environment(NEW.tenant_id)
+        rules_internal.cel_runtime(),
+        NEW.expression,
+        rules_internal.environment(NEW.tenant_id)
     );
     IF v_outcome.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(

@@ -19,7 +19,9 @@ BEGIN
                 HINT = 'Give the text of an expression.';
     END IF;
     v_outcome := rules_internal.cel_check(
-        check_expression.expression, rules_internal.environment(v_tenant)
+        rules_internal.cel_runtime(),
+        check_expression.expression,
+        rules_internal.environment(v_tenant)
     );
     IF v_outcome.problems IS NULL THEN
         PERFORM rules_internal.raise_failure(

@@ -73,6 +73,7 @@ BEGIN
     END IF;
     -- Assignments of simple expressions: a SELECT INTO costs ten times as much.
     v_outcome := rules_internal.cel_evaluate(
+        rules_internal.cel_runtime(),
         v_expression,
         coalesce(v_environment, '{}'),
         evaluate.facts,

@@ -30,6 +30,7 @@ BEGIN
     ) AS active;
     -- The facts are decoded once, and are tested even where there is no rule.
     v_outcome := rules_internal.cel_evaluate_all(
+        rules_internal.cel_runtime(),
         coalesce(v_expressions, '{}'),
         rules_internal.environment(v_tenant),
         evaluate_all.facts

@@ -20,6 +20,7 @@ BEGIN
         );
     END IF;
     v_outcome := rules_internal.cel_evaluate_expression(
+        rules_internal.cel_runtime(),
         evaluate_expression.expression,
         rules_internal.environment(v_tenant),
         evaluate_expression.facts

@@ -15,7 +15,9 @@ AS $function$
 DECLARE
     v_outcome record;
 BEGIN
-    v_outcome := rules_internal.cel_dependencies(NEW.expression);
+    v_outcome := rules_internal.cel_dependencies(
+        rules_internal.cel_runtime(), NEW.expression
+    );
     IF v_outcome.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(
             'cannot store derived field ' || quote_literal(NEW.name),
@@ -63,6 +65,7 @@ BEGIN
             ORDER BY rule.created_at, rule.id
         );
         v_outcome := rules_internal.cel_check_environment(
+            rules_internal.cel_runtime(),
             rules_internal.environment(v_tenant),
             v_removed,
             ARRAY(

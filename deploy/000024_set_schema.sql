@@ -40,6 +40,7 @@ BEGIN
     FROM rules.rules AS rule
     WHERE rule.tenant_id = p_tenant_id AND rule.active;
     v_outcome := rules_internal.cel_check_environment(
+        rules_internal.cel_runtime(),
         rules_internal.environment(p_tenant_id),
         '{}',
         ARRAY(
@@ -124,7 +125,9 @@ BEGIN
             USING ERRCODE = 'null_value_not_allowed',
                 HINT = 'For example {"User": {"Age": "int"}}.';
     END IF;
-    v_failure := rules_internal.cel_check_schema(set_schema.definition);
+    v_failure := rules_internal.cel_check_schema(
+        rules_internal.cel_runtime(), set_schema.definition
+    );
     IF v_failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure('cannot set the schema', NULL, v_failure);
     END IF;

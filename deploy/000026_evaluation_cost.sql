@@ -26,7 +26,10 @@ BEGIN
         );
     END IF;
     v_outcome := rules_internal.cel_cost(
-        v_expression, rules_internal.environment(v_tenant), evaluation_cost.facts
+        rules_internal.cel_runtime(),
+        v_expression,
+        rules_internal.environment(v_tenant),
+        evaluation_cost.facts
     );
     IF v_outcome.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(

@@ -10,5 +10,6 @@ DROP FUNCTION rules_internal.cel_check;
 DROP FUNCTION rules_internal.cel_evaluate_expression;
 DROP FUNCTION rules_internal.cel_evaluate_all;
 DROP FUNCTION rules_internal.cel_evaluate;
+DROP FUNCTION rules_internal.cel_runtime();
 
 COMMIT;
