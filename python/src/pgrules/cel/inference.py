@@ -34,7 +34,7 @@ from .checked import (
     PairLoop,
     Variable,
 )
-from .signatures import Candidates, candidates
+from .signatures import MOST_RESOLVED, Candidates, candidates
 from .syntax import Call
 from .temporal import Duration, Timestamp
 from .types import (
@@ -298,18 +298,16 @@ class _Inference:
     def result(self, found: Candidates, arguments: list[Type]) -> Type | None:
         """The type of a call, or None where no overload takes the arguments."""
         for argument in arguments:
-            if type(argument) is not Type or (
-                argument.parameters and argument.name != "wrapper"
-            ):
+            if not argument.common or argument.depth > 1:
                 return self.overloaded(found, arguments)
         key = tuple(arguments)
-        try:
-            return found.resolved[key]
-        except KeyError:
-            result = self.overloaded(found, arguments)
-            if result is None or not result.open:
-                found.resolved[key] = result
-            return result
+        kept = found.resolved
+        if key in kept:
+            return kept[key]
+        result = self.overloaded(found, arguments)
+        if (result is None or not result.open) and len(kept) < MOST_RESOLVED:
+            kept[key] = result
+        return result
 
     def overloaded(self, found: Candidates, arguments: list[Type]) -> Type | None:
         """As cel-spec's overload resolution: the common result of those that fit."""

@@ -25,12 +25,15 @@ class Overload:
     variables: tuple[TypeVariable, ...]
 
 
+MOST_RESOLVED = 512
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """The overloads of a function for one form of call.
 
-    ``resolved`` keeps results by argument types, where these have no parameters: the
-    few dozen of the language, so that it stays small.
+    ``resolved`` keeps results by argument types, where these mean the same in every
+    expression: at most ``MOST_RESOLVED``.
     """
 
     overloads: tuple[Overload, ...]

@@ -17,16 +17,22 @@ class Type:
     """A type: its name in CEL and the types that parameterise it.
 
     ``open`` says that a :class:`TypeVariable` is in it, so that it is not yet known;
-    ``depth`` counts the levels of parameters.
+    ``common`` that neither this nor a schema's object is, so that it means the same in
+    every expression. ``depth`` counts the levels of parameters.
     """
 
-    __slots__ = ("_hash", "depth", "name", "open", "parameters")
+    __slots__ = ("_hash", "common", "depth", "name", "open", "parameters")
 
     def __init__(self, name: str, parameters: tuple[Type, ...] = ()) -> None:
         self.name = name
         self.parameters = parameters
-        self.open: bool = any(parameter.open for parameter in parameters)
-        self.depth: int = 1 + max((p.depth for p in parameters), default=-1)
+        self.open = False
+        self.common = True
+        self.depth = 0
+        for parameter in parameters:
+            self.open |= parameter.open
+            self.common &= parameter.common
+            self.depth = max(self.depth, parameter.depth + 1)
         self._hash = hash((name, parameters))
 
     def __eq__(self, other: object) -> bool:
@@ -56,12 +62,10 @@ class TypeVariable(Type):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.open = True
+        self.common = False
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return self._hash
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class ObjectType(Type):
@@ -77,14 +81,12 @@ class ObjectType(Type):
         self, name: str, fields: Mapping[str, Type], declared: Mapping[str, str]
     ) -> None:
         super().__init__(name)
+        self.common = False
         self.fields = fields
         self.declared = declared
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return self._hash
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 BOOL = Type("bool")
