@@ -1,0 +1,161 @@
+-- Verify pgrules:000010_schemas on pg
+--
+-- Every fact below is there, and no privilege is given that is not listed.
+
+BEGIN;
+
+SET LOCAL search_path = pg_catalog;
+SET LOCAL plpgsql.check_asserts = on;
+
+DO $verify$
+DECLARE
+    v_table constant regclass := 'rules.schemas';
+    v_differences text;
+BEGIN
+    ASSERT (
+        SELECT
+            class.relkind = 'r'
+            AND class.relpersistence = 'p'
+            AND class.relowner = 'rules_owner'::regrole
+            AND class.relrowsecurity
+            AND class.relforcerowsecurity
+            AND obj_description(class.oid, 'pg_class') IS NOT NULL
+        FROM pg_class AS class
+        WHERE class.oid = v_table
+    ), format('table %s has another owner, no row-level security, or no comment', v_table);
+
+    WITH
+    expected (kind, fact) AS (
+        VALUES
+        ('column', 'tenant_id uuid NOT NULL'),
+        ('column', 'id uuid NOT NULL DEFAULT gen_random_uuid()'),
+        ('column', 'version integer NOT NULL'),
+        ('column', 'definition jsonb NOT NULL'),
+        ('column', 'active boolean NOT NULL DEFAULT false'),
+        (
+            'column',
+            'created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()'
+        ),
+        (
+            'column',
+            'updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()'
+        ),
+        ('constraint', 'schemas_pkey PRIMARY KEY (tenant_id, id)'),
+        ('constraint', 'schemas_tenant_id_version_key UNIQUE (tenant_id, version)'),
+        (
+            'constraint',
+            'schemas_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES '
+            || 'rules.tenants(id) ON DELETE CASCADE'
+        ),
+        ('constraint', 'schemas_version_check CHECK ((version > 0))'),
+        (
+            'constraint',
+            'schemas_definition_check CHECK ((jsonb_typeof(definition) = '
+            || '''object''::text))'
+        ),
+        (
+            'index',
+            'CREATE UNIQUE INDEX schemas_tenant_id_active_key ON rules.schemas '
+            || 'USING btree (tenant_id, active) WHERE active'
+        ),
+        (
+            'index',
+            'CREATE INDEX schemas_definition_idx ON rules.schemas USING gin '
+            || '(definition)'
+        ),
+        (
+            'trigger',
+            'CREATE TRIGGER schemas_keep BEFORE UPDATE OF tenant_id, id, version, '
+            || 'definition, created_at ON rules.schemas FOR EACH ROW WHEN '
+            || '((((((old.tenant_id IS DISTINCT FROM new.tenant_id) OR (old.id IS '
+            || 'DISTINCT FROM new.id)) OR (old.version IS DISTINCT FROM new.version)) '
+            || 'OR (old.definition IS DISTINCT FROM new.definition)) OR '
+            || '(old.created_at IS DISTINCT FROM new.created_at))) EXECUTE FUNCTION '
+            || 'rules_internal.keep_schema()'
+        ),
+        (
+            'trigger',
+            'CREATE TRIGGER schemas_stamp BEFORE UPDATE ON rules.schemas FOR EACH '
+            || 'ROW EXECUTE FUNCTION rules_internal.stamp_row()'
+        ),
+        (
+            'policy',
+            'schemas_rules_app to rules_app: (tenant_id = '
+            || 'rules.current_tenant_id()), (tenant_id = rules.current_tenant_id())'
+        ),
+        (
+            'policy',
+            'schemas_rules_tenant to rules_tenant: (tenant_id = '
+            || 'rules.current_tenant_id()), (tenant_id = rules.current_tenant_id())'
+        ),
+        ('policy', 'schemas_rules_owner to rules_owner: true, true'),
+        ('grant', 'SELECT to rules_app'),
+        ('grant', 'SELECT to rules_tenant')
+    ),
+    actual (kind, fact) AS (
+        SELECT 'column', format(
+            '%s %s%s%s', attribute.attname,
+            format_type(attribute.atttypid, attribute.atttypmod),
+            CASE WHEN attribute.attnotnull THEN ' NOT NULL' END,
+            ' DEFAULT ' || pg_get_expr(def.adbin, def.adrelid)
+        )
+        FROM pg_attribute AS attribute
+        LEFT JOIN pg_attrdef AS def
+            ON attribute.attrelid = def.adrelid AND attribute.attnum = def.adnum
+        WHERE
+            attribute.attrelid = v_table
+            AND attribute.attnum > 0
+            AND NOT attribute.attisdropped
+        UNION ALL
+        SELECT 'constraint', conname || ' ' || pg_get_constraintdef(oid)
+        FROM pg_constraint
+        WHERE conrelid = v_table AND convalidated
+        UNION ALL
+        SELECT 'index', pg_get_indexdef(indexrelid)
+        FROM pg_index
+        WHERE indrelid = v_table AND indisvalid
+        UNION ALL
+        SELECT 'trigger', pg_get_triggerdef(oid)
+        FROM pg_trigger
+        WHERE tgrelid = v_table AND NOT tgisinternal AND tgenabled = 'O'
+        UNION ALL
+        SELECT 'policy', format(
+            '%s to %s%s: %s, %s', policyname, array_to_string(roles, ', '),
+            CASE WHEN cmd <> 'ALL' OR permissive <> 'PERMISSIVE' THEN ' limited' END,
+            qual, with_check
+        )
+        FROM pg_policies
+        WHERE format('%I.%I', schemaname, tablename)::regclass = v_table
+        UNION ALL
+        SELECT 'grant', format('%s to %s', acl.privilege_type, acl.grantee::regrole)
+        FROM pg_class AS class
+        CROSS JOIN LATERAL aclexplode(class.relacl) AS acl
+        WHERE class.oid = v_table AND acl.grantee <> class.relowner
+        UNION ALL
+        SELECT 'grant', format(
+            '%s (%s) to %s', acl.privilege_type,
+            string_agg(attribute.attname, ', ' ORDER BY attribute.attnum),
+            acl.grantee::regrole
+        )
+        FROM pg_attribute AS attribute
+        CROSS JOIN LATERAL aclexplode(attribute.attacl) AS acl
+        WHERE attribute.attrelid = v_table
+        GROUP BY acl.privilege_type, acl.grantee
+    )
+    SELECT string_agg(
+        format(
+            '%s %s: %s',
+            CASE WHEN expected.fact IS NULL THEN 'unexpected' ELSE 'missing' END,
+            kind, fact
+        ),
+        E'\n'
+    )
+    INTO v_differences
+    FROM expected
+    FULL JOIN actual USING (kind, fact)
+    WHERE actual.fact IS NULL OR (expected.fact IS NULL AND kind = 'grant');
+    ASSERT v_differences IS NULL, format(E'table %s:\n%s', v_table, v_differences);
+END;
+$verify$;
+
+ROLLBACK;
