@@ -253,8 +253,9 @@ class _Checker:
     def resolve_names(self, names: list[str]) -> bool:
         """Whether a path, or a part of it from its start, is a declared name."""
         variables = self.environment.variables or {}
+        derived = self.environment.derived
         return any(
-            candidate in variables
+            candidate in variables or candidate in derived
             for end in range(1, len(names) + 1)
             for candidate in self.environment.candidates(".".join(names[:end]))
         )

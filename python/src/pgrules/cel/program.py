@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .trace import Step
+    from .types import Type
     from .values import Value
 
 _DEFAULT = Environment()
@@ -70,6 +71,11 @@ class Program:
         if self._uses == _WARM:
             self.generate()
         return self.interpret(variables, interrupted=interrupted)
+
+    @property
+    def type(self) -> Type:
+        """The type of the value, as far as inference knows it; else dyn."""
+        return self.tree.type
 
     def generate(self) -> None:
         """Let generated code evaluate from now on, where the expression suits it."""
