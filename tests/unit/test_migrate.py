@@ -99,9 +99,22 @@ def test_the_project_is_found_from_a_folder_inside_it(
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MigrationError, match=r"no sqitch\.plan in") as caught:
+    with pytest.raises(MigrationError, match="no Sqitch project of pgrules") as caught:
         find_project(tmp_path)
     assert "--project" in caught.value.hint
+
+
+def test_another_sqitch_project_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sqitch.plan").write_text(PLAN)
+    theirs = tmp_path / "shop"
+    theirs.mkdir()
+    (theirs / "sqitch.plan").write_text(PLAN.replace("=pgrules", "=shop"))
+    monkeypatch.chdir(theirs)
+    assert find_project(None).folder == tmp_path
+    with pytest.raises(MigrationError, match="no Sqitch project of pgrules"):
+        find_project(theirs)
 
 
 def test_a_connection_uri_becomes_libpqs_environment() -> None:

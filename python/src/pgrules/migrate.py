@@ -21,7 +21,7 @@ from psycopg.pq import Conninfo
 from .errors import PgRulesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 NOTHING: Final = "0"
 """The target that means: no change applied."""
@@ -35,6 +35,8 @@ WHERE project = 'pgrules'
 ORDER BY committed_at
 """
 
+# Someone who uses pgrules may well have a Sqitch project of his own.
+_OUR_PROJECT: Final = re.compile(r"^%project=pgrules\s*$", re.MULTILINE)
 # Sqitch announces a change as "  + 000007_rules .. ".
 _ANNOUNCED: Final = re.compile(r"^\s*[+-] (?P<change>[^\s@]\S*)(?: @\S+)* \.\.")
 # psql reports as "psql:deploy/000007_rules.sql:12: ERROR:  ...".
@@ -97,24 +99,27 @@ class Project:
 
 
 def find_project(given: Path | None) -> Project:
-    """The Sqitch project in this folder; by default the one around us.
+    """The Sqitch project of pgrules in this folder; by default the nearest one.
 
-    That is the nearest folder upwards from the working directory with a plan, or
-    else the checkout that this package was installed from.
+    That is the first folder upwards from the working directory that has it, the
+    checkout that this package runs from, or else the copy that was installed with it.
+    Raises `MigrationError` if there is none.
     """
     if given is not None:
-        candidates: Iterable[Path] = [given]
+        candidates = [given]
     else:
-        here = Path.cwd()
-        candidates = [here, *here.parents, *Path(__file__).resolve().parents]
+        here, package = Path.cwd(), Path(__file__).resolve().parent
+        candidates = [here, *here.parents, *package.parents, package / "sqitch"]
     for folder in candidates:
         plan = folder / "sqitch.plan"
         if plan.is_file():
-            return Project(folder, parse_plan(plan.read_text(encoding="utf-8")))
+            text = plan.read_text(encoding="utf-8")
+            if _OUR_PROJECT.search(text):
+                return Project(folder, parse_plan(text))
     where = "around the working directory" if given is None else f"in {given}"
     raise MigrationError(
-        f"there is no sqitch.plan {where}",
-        hint="name the project's folder with --project",
+        f"there is no Sqitch project of pgrules {where}",
+        hint="name its folder, the one with sqitch.plan, by --project",
     )
 
 
