@@ -43,7 +43,7 @@ END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.raise_failure(text, text, jsonb) IS
-'Raises a failure of the core. p_operation is what failed, p_subject what it was about.';
+'Raises a failure of the core. p_operation is what failed, p_subject what it is about.';
 
 CREATE FUNCTION rules_internal.compile_rule() RETURNS trigger
 LANGUAGE plpgsql
