@@ -3,12 +3,12 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
     v_role text;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     FOREACH v_role IN ARRAY
         ARRAY['rules_owner', 'rules_app', 'rules_tenant', 'rules_admin']
     LOOP

@@ -3,7 +3,6 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
@@ -11,6 +10,7 @@ DECLARE
     v_schema text;
     v_privileges text;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     FOREACH v_schema IN ARRAY ARRAY['rules', 'rules_internal'] LOOP
         ASSERT (
             SELECT

@@ -3,10 +3,10 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     ASSERT (
         SELECT NOT language.lanpltrusted
         FROM pg_language AS language

@@ -3,13 +3,13 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
     v_table regclass;
     v_expected record;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     FOREACH v_table IN ARRAY ARRAY['rules.tenants', 'rules.tenant_logins']::regclass[]
     LOOP
         ASSERT (

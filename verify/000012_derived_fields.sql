@@ -5,13 +5,13 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
     v_table constant regclass := 'rules.derived_fields';
     v_differences text;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     ASSERT (
         SELECT
             class.relkind = 'r'

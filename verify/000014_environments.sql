@@ -5,13 +5,13 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $table$
 DECLARE
     v_table constant regclass := 'rules_internal.environments';
     v_differences text;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     ASSERT (
         SELECT
             class.relkind = 'r'
@@ -120,6 +120,7 @@ DECLARE
     v_expected record;
     v_actual record;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     FOR v_expected IN
         SELECT * FROM (
             VALUES

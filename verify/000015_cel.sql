@@ -3,13 +3,13 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
     v_signature text;
     v_routine record;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     FOREACH v_signature IN ARRAY ARRAY[
         'cel_runtime()',
         'cel_evaluate(text, text, text, jsonb, boolean)',

@@ -5,13 +5,13 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
     v_expected record;
     v_actual record;
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     FOR v_expected IN
         SELECT * FROM (
             VALUES

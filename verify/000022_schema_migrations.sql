@@ -3,12 +3,12 @@
 BEGIN;
 
 SET LOCAL search_path = pg_catalog;
-SET LOCAL plpgsql.check_asserts = on;
 
 DO $verify$
 DECLARE
     v_view constant regclass := 'rules.schema_migrations';
 BEGIN
+    SET LOCAL plpgsql.check_asserts = on;
     ASSERT (
         SELECT
             class.relkind = 'v'
