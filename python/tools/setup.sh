@@ -80,6 +80,8 @@ distribution_major() {
         sed -n 's/^ *|\{0,1\}Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1
 }
 
+no_cluster=/etc/postgresql-common/createcluster.d/pgrules-setup.conf
+
 install_server() {
     local major missing=()
     major=$(postgres_major)
@@ -101,7 +103,6 @@ install_server() {
 
     update_package_lists
     # Debian starts a server of its own when PostgreSQL is installed. Nobody asked for one.
-    local no_cluster=/etc/postgresql-common/createcluster.d/pgrules-setup.conf
     if [ ! -d /etc/postgresql ] && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
         as_root mkdir -p "${no_cluster%/*}"
         echo 'create_main_cluster = false' | as_root tee "$no_cluster" >/dev/null
