@@ -147,23 +147,6 @@ class TestDouble:
         result = numbers.divide_double(left, right)
         assert result == quotient or (math.isnan(result) and math.isnan(quotient))
 
-    @given(st.one_of(ints, uints), finite)
-    def test_an_int_compares_with_a_double_by_exact_value(
-        self, left: int, right: float
-    ) -> None:
-        difference = Fraction(int(left)) - Fraction(right)
-        sign = (difference > 0) - (difference < 0)
-        assert numbers.compare_int_double(left, right) == sign
-
-    def test_neighbours_beyond_the_precision_of_doubles_differ(self) -> None:
-        assert numbers.compare_int_double(9007199254740993, 9007199254740992.0) == 1
-        assert numbers.compare_int_double(INT_MAX, 9223372036854775808.0) == -1
-
-    def test_nan_has_no_place_in_the_order(self) -> None:
-        assert numbers.compare_int_double(1, NAN) is None
-        assert numbers.compare_int_double(1, INF) == -1
-        assert numbers.compare_int_double(1, -INF) == 1
-
 
 class TestConversions:
     @pytest.mark.parametrize(

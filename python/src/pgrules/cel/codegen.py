@@ -438,7 +438,7 @@ class _Generator:
                 return f"({self.expression(left).text} {test} {value!r})"
             if type(value) is str:
                 return f"({self.expression(left).text} {operator} {value!r})"
-            if type(value) in (int, float):
+            if _is_plain_number(value):
                 return self.number_equality(left, value, negated=negated)
         text = self.called(operators.equal, *self.operands(node, node.arguments))
         return f"(not {text})" if negated else text
@@ -456,24 +456,24 @@ class _Generator:
 
     def comparison(self, node: Invoke, operator: str) -> str:
         left, right = self.operands(node, node.arguments)
-        if left.kind in _NUMBERS and right.kind in _NUMBERS:
+        if left.kind == right.kind == "int":
             return f"({left.text} {operator} {right.text})"
-        if isinstance(node.arguments[0], Constant):
+        first, second = node.arguments
+        if isinstance(first, Constant):
             # A constant has no name to bind, so the order of the texts may change.
-            left, right, operator = right, left, _MIRRORED[operator]
-        elif not isinstance(node.arguments[1], Constant):
+            left, right, operator, second = right, left, _MIRRORED[operator], first
+        if not isinstance(second, Constant):
             return self.called(_ORDER[operator], left, right)
         if right.kind == "str":
             # Python raises when a str is compared with anything but a str.
             return f"({left.text} {operator} {right.text})"
-        if right.kind in _NUMBERS:
+        if _is_plain_number(second.value):
             # Python raises for anything but a number, and a bool.
             left = self.named(left)
             return (
                 f"({left.name} {operator} {right.text}"
                 f" if type({left.text}) is not bool else undecided())"
             )
-        # A constant of another type: the order of arguments is as written again.
         return self.called(_ORDER[operator], left, right)
 
     def arithmetic(self, node: Invoke, operator: str) -> _Code:
@@ -515,7 +515,7 @@ class _Generator:
         """``x in [constants]`` by a set, or nothing where it is not so simple."""
         element, container = node.arguments
         values = _constant_elements(container)
-        if not values or any(type(v) not in (int, float, str) for v in values):
+        if not values or not all(type(v) is str or _is_plain_number(v) for v in values):
             return ""
         code = self.expression(element)
         members = frozenset(values)
@@ -574,6 +574,14 @@ _ORDER = {
     ">": operators.greater,
     ">=": operators.greater_equal,
 }
+
+
+def _is_plain_number(value: Value) -> bool:
+    """Whether Python compares a number of any type with this one as CEL does.
+
+    From 2**53 on, CEL compares an int and a double as doubles, Python exactly.
+    """
+    return type(value) in (int, float) and abs(value) < 1 << 53
 
 
 def _walk(node: Checked) -> Iterator[Checked]:

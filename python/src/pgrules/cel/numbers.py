@@ -6,7 +6,7 @@ toward zero, a double divides to infinity or NaN, and text is read as cel-go rea
 
 The functions take operands of the right type; which types an operator accepts is the
 evaluator's to decide. ``+``, ``-``, ``*`` and comparisons of two floats are Python's
-own, and so are comparisons of an int with a float, which Python does exactly.
+own.
 """
 
 from __future__ import annotations
@@ -146,18 +146,6 @@ def divide_double(left: float, right: float) -> float:
     if left == 0.0 or isnan(left):
         return float("nan")
     return copysign(float("inf"), left) * copysign(1.0, right)
-
-
-def compare_int_double(left: int, right: float) -> int | None:
-    """-1, 0 or 1 of an int or uint against a double, ``None`` where that is NaN.
-
-    Exact: 9007199254740993 is greater than 9007199254740992.0.
-    """
-    if left < right:
-        return -1
-    if left > right:
-        return 1
-    return 0 if left == right else None
 
 
 # --- conversions ---------------------------------------------------------------------

@@ -36,8 +36,10 @@ def equal(state: Evaluation, left: Value, right: Value) -> bool:
     """``==``: true for equal values of one type, and for equal numbers of any."""
     kind = type(left)
     if kind is not type(right):
-        # Python compares an int and a float by their exact values, as CEL asks.
-        return kind in NUMERIC and type(right) in NUMERIC and bool(left == right)
+        if kind not in NUMERIC or type(right) not in NUMERIC:
+            return False
+        left, right = _aligned(left, right)
+        return bool(left == right)
     if kind is list:
         if len(left) != len(right):
             return False
@@ -67,36 +69,52 @@ def not_equal(state: Evaluation, left: Value, right: Value) -> bool:
     return not equal(state, left, right)
 
 
-def _comparable(state: Evaluation, symbol: str, left: Value, right: Value) -> None:
+def _aligned(left: Value, right: Value) -> tuple[Value, Value]:
+    """Numbers of two types as they compare.
+
+    An integer meets a double as the double nearest to it, as in cel-go, cel-cpp and
+    the conformance suite; Python would compare their exact values, which differ from
+    2**53 on. Integers among each other are exact.
+    """
+    if type(left) is float:
+        return left, float(right)
+    return (float(left), right) if type(right) is float else (left, right)
+
+
+def _comparable(
+    state: Evaluation, symbol: str, left: Value, right: Value
+) -> tuple[Value, Value]:
     kind = type(left)
     if kind is type(right) and (kind in _ORDERED or kind in NUMERIC):
         if kind is str or kind is bytes:
             state.charge(min(len(left), len(right)) // CHARACTERS_PER_UNIT)
-    elif kind not in NUMERIC or type(right) not in NUMERIC:
-        raise _no_operator(symbol, left, right)
+        return left, right
+    if kind in NUMERIC and type(right) in NUMERIC:
+        return _aligned(left, right)
+    raise _no_operator(symbol, left, right)
 
 
 def less(state: Evaluation, left: Value, right: Value) -> bool:
     """``<``, on bool, numbers, string, bytes, timestamp and duration."""
-    _comparable(state, "<", left, right)
+    left, right = _comparable(state, "<", left, right)
     return bool(left < right)
 
 
 def less_equal(state: Evaluation, left: Value, right: Value) -> bool:
     """``<=``."""
-    _comparable(state, "<=", left, right)
+    left, right = _comparable(state, "<=", left, right)
     return bool(left <= right)
 
 
 def greater(state: Evaluation, left: Value, right: Value) -> bool:
     """``>``."""
-    _comparable(state, ">", left, right)
+    left, right = _comparable(state, ">", left, right)
     return bool(left > right)
 
 
 def greater_equal(state: Evaluation, left: Value, right: Value) -> bool:
     """``>=``."""
-    _comparable(state, ">=", left, right)
+    left, right = _comparable(state, ">=", left, right)
     return bool(left >= right)
 
 
