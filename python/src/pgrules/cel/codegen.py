@@ -35,6 +35,7 @@ from .checked import (
     count,
 )
 from .evaluation import Evaluation
+from .reading import NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,7 +135,7 @@ class _Generator:
         self.uses_state = False
         self.uses_budget = False
         # The names that hold field paths read already, where they surely are bound.
-        self.known: dict[tuple[str, ...], str] = {}
+        self.known: dict[tuple[str, ...], _Code] = {}
         # The names of the variables of loops that are being written, by slot.
         self.variables: dict[int, str] = {}
         self.namespace: dict[str, Any] = {
@@ -322,13 +323,14 @@ class _Generator:
             return _Code(f"variables.get({node.name!r}, {fallback})")
         return self.read((node.name,), f"variables[{node.name!r}]")
 
-    def read(self, path: tuple[str, ...], text: str) -> _Code:
+    def read(self, path: tuple[str, ...], text: str, kind: str = "") -> _Code:
         """A field path, bound to a name where it is read first."""
-        name = self.known.get(path)
-        if name is not None:
-            return _Code(name, "", name)
-        name = self.known[path] = self.fresh()
-        return _Code(f"({name} := {text})", "", name)
+        known = self.known.get(path)
+        if known is not None:
+            return known
+        name = self.fresh()
+        self.known[path] = _Code(name, kind, name)
+        return _Code(f"({name} := {text})", kind, name)
 
     def path(self, node: Checked) -> tuple[str, ...] | None:
         """The path of a plain selection from a variable or a loop's variable."""
@@ -354,13 +356,26 @@ class _Generator:
         path = self.path(node)
         if path is not None and path in self.known:
             return self.read(path, "")
-        if node.conversion is not None:
-            # A declared fact is the converted value wherever its path is read.
-            code = self.embedded(node)
-            return code if path is None else self.read(path, code.text)
+        code = self.embedded(node) if self.converts(node) else self.subscript(node)
+        return code if path is None else self.read(path, code.text, code.kind)
+
+    @staticmethod
+    def converts(node: Field) -> bool:
+        """Whether a declared fact becomes a value that JSON has not."""
+        return node.conversion is not None and NATIVE[node.conversion] is None
+
+    def subscript(self, node: Field) -> _Code:
+        """A map's value under a field name, of the declared type if it has one."""
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
-        return _Code(text) if path is None else self.read(path, text)
+        native = None if node.conversion is None else NATIVE[node.conversion]
+        if native is None:
+            return _Code(text)
+        value, kind = self.fresh(), native.__name__
+        tested = f"{value} if type({value} := {text}) is {kind} else"
+        if native is float:
+            tested += f" float({value}) if type({value}) is int else"
+        return _Code(f"({tested} undecided())", kind, "")
 
     def subject(self, node: Checked) -> str:
         """The text of a value that something is selected from."""
@@ -456,7 +471,7 @@ class _Generator:
 
     def comparison(self, node: Invoke, operator: str) -> str:
         left, right = self.operands(node, node.arguments)
-        if left.kind == right.kind == "int":
+        if left.kind == right.kind and left.kind in _NUMBERS:
             return f"({left.text} {operator} {right.text})"
         first, second = node.arguments
         if isinstance(first, Constant):
@@ -466,6 +481,8 @@ class _Generator:
             return self.called(_ORDER[operator], left, right)
         if right.kind == "str":
             # Python raises when a str is compared with anything but a str.
+            return f"({left.text} {operator} {right.text})"
+        if _is_plain_number(second.value) and left.kind in _NUMBERS:
             return f"({left.text} {operator} {right.text})"
         if _is_plain_number(second.value):
             # Python raises for anything but a number, and a bool.
