@@ -54,6 +54,9 @@ _MAX_NODES: Final = 2_000
 # fast path counts loops and long values apart, and a program's own nodes not at all.
 LEAST_LIMIT: Final = 2 * _BUDGET + _MAX_NODES
 
+# Elements of a list that a string is looked for in.
+_MAX_SEARCHED: Final = 1_000
+
 # Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
 _MAX_INDENT: Final = 18
 
@@ -529,8 +532,19 @@ class _Generator:
         )
 
     def membership(self, node: Invoke) -> str:
-        """``x in [constants]`` by a set, or nothing where it is not so simple."""
+        """``x in [constants]`` by a set, ``"constant" in x`` by Python's own ``in``.
+
+        Nothing where it is not so simple.
+        """
         element, container = node.arguments
+        if isinstance(element, Constant) and type(element.value) is str:
+            # A str equals nothing but a str, in a list as among the keys of a map.
+            code = self.named(self.expression(container))
+            return (
+                f"({element.value!r} in {code.name} if type({code.text}) is dict"
+                f" or type({code.name}) is list and len({code.name}) < {_MAX_SEARCHED}"
+                " else undecided())"
+            )
         values = _constant_elements(container)
         if not values or not all(type(v) is str or _is_plain_number(v) for v in values):
             return ""

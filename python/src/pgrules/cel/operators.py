@@ -277,6 +277,9 @@ def contains(state: Evaluation, element: Value, container: Value) -> bool:
     kind = type(container)
     if kind is list:
         state.charge(len(container))
+        if type(element) is str:
+            # A str equals nothing but a str, in Python as in CEL.
+            return element in container
         return any(map(equal, repeat(state), repeat(element), container))
     if kind is dict:
         try:
