@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .checked import Checked
 from .errors import InvalidEnvironment
 from .library import Library
 from .limits import DEFAULT_LIMITS, Limits
 from .standard import STANDARD
 from .types import Type
 
+if TYPE_CHECKING:
+    from .checked import Checked
 
-@dataclass(frozen=True, slots=True)
-class DerivedField:
+
+class DerivedField(NamedTuple):
     """A name for an expression over facts and other derived fields.
 
     ``tree`` and ``slots`` are the checked expression, ``dependencies`` the names that

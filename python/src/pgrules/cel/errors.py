@@ -8,7 +8,7 @@ which the database reports it, so that one table of codes serves SQL and Python.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,7 @@ class RegexLibraryMissing(InvalidExpression):
     sqlstate = "RE050"
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """One rule that a schema definition breaks.
 
     ``object`` and ``field`` say where, names cut to 100 characters; each is None
@@ -112,8 +111,7 @@ class InvalidSchema(CelError):
         return "\n".join(map(str, self.violations))
 
 
-@dataclass(frozen=True, slots=True)
-class FieldProblem:
+class FieldProblem(NamedTuple):
     """Why a derived field cannot be.
 
     ``problems`` has what is wrong with its expression, ``cycle`` the names from the

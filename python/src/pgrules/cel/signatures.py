@@ -10,14 +10,13 @@ so that a malformed one raises ``ValueError``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import types
 from .types import DYN, Type, TypeVariable, parameterised
 
 
-@dataclass(frozen=True, slots=True)
-class Overload:
+class Overload(NamedTuple):
     """One signature; a method's target is the first parameter."""
 
     parameters: tuple[Type, ...]
@@ -28,8 +27,7 @@ class Overload:
 MOST_RESOLVED = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """The overloads of a function for one form of call.
 
     ``resolved`` keeps results by argument types, where these mean the same in every
@@ -37,7 +35,7 @@ class Candidates:
     """
 
     overloads: tuple[Overload, ...]
-    resolved: dict[tuple[Type, ...], Type | None] = field(default_factory=dict)
+    resolved: dict[tuple[Type, ...], Type | None]
 
 
 _Forms = dict[tuple[bool, int], Candidates]
@@ -60,7 +58,7 @@ def _by_form(signatures: tuple[str, ...]) -> _Forms:
         method, overload = parse_signature(signature)
         form = method, len(overload.parameters) - method
         found.setdefault(form, []).append(overload)
-    return {form: Candidates(tuple(overloads)) for form, overloads in found.items()}
+    return {form: Candidates(tuple(overloads), {}) for form, overloads in found.items()}
 
 
 def parse_signature(signature: str) -> tuple[bool, Overload]:
