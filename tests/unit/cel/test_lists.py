@@ -73,6 +73,8 @@ class TestDistinct:
         )
         assert evaluate("a.distinct()", a=[[1], [1.0], [True]]) == [[1], [True]]
         assert evaluate("size(a.distinct())", a=[math.nan, math.nan]) == 2
+        assert evaluate("size(a.distinct())", a=[2**53, 2**53 + 1]) == 2
+        assert evaluate("size(a.distinct())", a=[2.0**53, 2**53 + 1]) == 1
         assert evaluate("a.distinct()", a=[None, None, "", {}]) == [None, "", {}]
 
 

@@ -31,6 +31,8 @@ def test_elements_are_equal_as_in_cel() -> None:
     assert evaluate("sets.intersects(a, b)", a=[[1], {"x": 1}], b=[{"x": 1.0}]) is True
     assert evaluate("sets.intersects(a, a)", a=[math.nan]) is False
     assert evaluate("sets.contains(a, b)", a=["1", None], b=[None]) is True
+    assert evaluate("sets.contains(a, b)", a=[2.0**53], b=[2**53 + 1]) is True
+    assert evaluate("sets.contains(a, b)", a=[2**53], b=[2**53 + 1]) is False
 
 
 def test_only_lists_are_compared() -> None:

@@ -123,17 +123,31 @@ def sorted_by(
 
 _HASHABLE = frozenset({int, Uint, float, str, bytes, type(None), Duration, Timestamp})
 
+# From here on, Python's equality of an int and a float is not CEL's.
+_EXACT = 1 << 53
 
-def hashed(values: list[Value]) -> set[Value] | None:
-    """The values as a set in which membership is CEL's equality, or none.
 
-    There is none for values that Python hashes differently: lists and maps, which it
-    does not hash, bool, which it takes for 0 or 1, NaN, which it finds by identity.
+def hashed(*lists: list[Value]) -> list[set[Value]] | None:
+    """The lists as sets in which membership is CEL's equality, or none.
+
+    There are none with values that Python hashes differently: lists and maps, which
+    it does not hash, bool, which it takes for 0 or 1, NaN, which it finds by
+    identity, and doubles together with integers that no double is.
     """
-    for value in values:
-        if type(value) not in _HASHABLE or value != value:  # noqa: PLR0124 - NaN
-            return None
-    return set(values)
+    kinds: set[type] = set()
+    for values in lists:
+        kinds.update(map(type, values))
+    if not kinds <= _HASHABLE:
+        return None
+    if float in kinds:
+        for values in lists:
+            for value in values:
+                if type(value) is float:
+                    if isnan(value):
+                        return None
+                elif isinstance(value, int) and abs(value) > _EXACT:
+                    return None
+    return [set(values) for values in lists]
 
 
 def is_in(state: Evaluation, value: Value, values: list[Value]) -> bool:

@@ -10,6 +10,7 @@ import math
 from math import copysign, isfinite, isinf, isnan
 from typing import TYPE_CHECKING
 
+from . import operators
 from .errors import EvaluationError
 from .library import Function, library
 from .numbers import INT_MAX, UINT_MAX
@@ -28,7 +29,9 @@ _NUMBERS = ("int", "uint", "double")
 # The greatest and the least
 
 
-def _extreme(name: str, is_better: Callable[[Value, Value], bool]) -> Function:
+def _extreme(
+    name: str, is_better: Callable[[Evaluation, Value, Value], bool]
+) -> Function:
     def implementation(state: Evaluation, *arguments: Value) -> Value:
         numbers: list[Value] | tuple[Value, ...] = arguments
         if len(arguments) == 1 and type(arguments[0]) is list:
@@ -44,7 +47,7 @@ def _extreme(name: str, is_better: Callable[[Value, Value], bool]) -> Function:
             raise EvaluationError(f"{name}: NaN has no order")
         # Of equal numbers of two types, the first is kept.
         for number in numbers:
-            if is_better(number, best):
+            if is_better(state, number, best):
                 best = number
         return best
 
@@ -170,8 +173,8 @@ def _on_numbers(name: str, result: str, implementation: Implementation) -> Funct
 
 LIBRARY = library(
     (
-        _extreme("math.greatest", lambda number, best: number > best),
-        _extreme("math.least", lambda number, best: number < best),
+        _extreme("math.greatest", operators.greater),
+        _extreme("math.least", operators.less),
         _of_double("math.ceil", "double", _ceil),
         _of_double("math.floor", "double", _floor),
         _of_double("math.round", "double", _round),

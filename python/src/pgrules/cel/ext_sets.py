@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def _contains(state: Evaluation, values: list[Value], parts: list[Value]) -> bool:
     """Whether each of the parts is among the values."""
     state.charge(len(values) + len(parts))
-    left, right = hashed(values), hashed(parts)
-    if left is not None and right is not None:
-        return right <= left
+    sets = hashed(values, parts)
+    if sets is not None:
+        return sets[1] <= sets[0]
     return all(is_in(state, part, values) for part in parts)
 
 
@@ -35,9 +35,9 @@ def _equivalent(state: Evaluation, left: list[Value], right: list[Value]) -> boo
 
 def _intersects(state: Evaluation, left: list[Value], right: list[Value]) -> bool:
     state.charge(len(left) + len(right))
-    first, second = hashed(left), hashed(right)
-    if first is not None and second is not None:
-        return not first.isdisjoint(second)
+    sets = hashed(left, right)
+    if sets is not None:
+        return not sets[0].isdisjoint(sets[1])
     return any(is_in(state, value, right) for value in left)
 
 
