@@ -1064,8 +1064,9 @@ class _Checker:
     def resolve_names(self, names: list[str]) -> bool:
         """Whether a path, or a part of it from its start, is a declared name."""
         variables = self.environment.variables or {}
+        derived = self.environment.derived
         return any(
-            candidate in variables
+            candidate in variables or candidate in derived
             for end in range(1, len(names) + 1)
             for candidate in self.environment.candidates(".".join(names[:end]))
         )
@@ -1177,6 +1178,7 @@ from .checked import (
     count,
 )
 from .evaluation import Evaluation
+from .reading import NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1194,6 +1196,9 @@ _MAX_NODES: Final = 2_000
 # Below this cost limit only the closures, which count exactly, may evaluate: the
 # fast path counts loops and long values apart, and a program's own nodes not at all.
 LEAST_LIMIT: Final = 2 * _BUDGET + _MAX_NODES
+
+# Elements of a list that a string is looked for in.
+_MAX_SEARCHED: Final = 1_000
 
 # Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
 _MAX_INDENT: Final = 18
@@ -1276,7 +1281,7 @@ class _Generator:
         self.uses_state = False
         self.uses_budget = False
         # The names that hold field paths read already, where they surely are bound.
-        self.known: dict[tuple[str, ...], str] = {}
+        self.known: dict[tuple[str, ...], _Code] = {}
         # The names of the variables of loops that are being written, by slot.
         self.variables: dict[int, str] = {}
         self.namespace: dict[str, Any] = {
@@ -1464,13 +1469,14 @@ class _Generator:
             return _Code(f"variables.get({node.name!r}, {fallback})")
         return self.read((node.name,), f"variables[{node.name!r}]")
 
-    def read(self, path: tuple[str, ...], text: str) -> _Code:
+    def read(self, path: tuple[str, ...], text: str, kind: str = "") -> _Code:
         """A field path, bound to a name where it is read first."""
-        name = self.known.get(path)
-        if name is not None:
-            return _Code(name, "", name)
-        name = self.known[path] = self.fresh()
-        return _Code(f"({name} := {text})", "", name)
+        known = self.known.get(path)
+        if known is not None:
+            return known
+        name = self.fresh()
+        self.known[path] = _Code(name, kind, name)
+        return _Code(f"({name} := {text})", kind, name)
 
     def path(self, node: Checked) -> tuple[str, ...] | None:
         """The path of a plain selection from a variable or a loop's variable."""
@@ -1496,13 +1502,26 @@ class _Generator:
         path = self.path(node)
         if path is not None and path in self.known:
             return self.read(path, "")
-        if node.conversion is not None:
-            # A declared fact is the converted value wherever its path is read.
-            code = self.embedded(node)
-            return code if path is None else self.read(path, code.text)
+        code = self.embedded(node) if self.converts(node) else self.subscript(node)
+        return code if path is None else self.read(path, code.text, code.kind)
+
+    @staticmethod
+    def converts(node: Field) -> bool:
+        """Whether a declared fact becomes a value that JSON has not."""
+        return node.conversion is not None and NATIVE[node.conversion] is None
+
+    def subscript(self, node: Field) -> _Code:
+        """A map's value under a field name, of the declared type if it has one."""
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
-        return _Code(text) if path is None else self.read(path, text)
+        native = None if node.conversion is None else NATIVE[node.conversion]
+        if native is None:
+            return _Code(text)
+        value, kind = self.fresh(), native.__name__
+        tested = f"{value} if type({value} := {text}) is {kind} else"
+        if native is float:
+            tested += f" float({value}) if type({value}) is int else"
+        return _Code(f"({tested} undecided())", kind, "")
 
     def subject(self, node: Checked) -> str:
         """The text of a value that something is selected from."""
@@ -1580,7 +1599,7 @@ class _Generator:
                 return f"({self.expression(left).text} {test} {value!r})"
             if type(value) is str:
                 return f"({self.expression(left).text} {operator} {value!r})"
-            if type(value) in (int, float):
+            if _is_plain_number(value):
                 return self.number_equality(left, value, negated=negated)
         text = self.called(operators.equal, *self.operands(node, node.arguments))
         return f"(not {text})" if negated else text
@@ -1598,24 +1617,26 @@ class _Generator:
 
     def comparison(self, node: Invoke, operator: str) -> str:
         left, right = self.operands(node, node.arguments)
-        if left.kind in _NUMBERS and right.kind in _NUMBERS:
+        if left.kind == right.kind and left.kind in _NUMBERS:
             return f"({left.text} {operator} {right.text})"
-        if isinstance(node.arguments[0], Constant):
+        first, second = node.arguments
+        if isinstance(first, Constant):
             # A constant has no name to bind, so the order of the texts may change.
-            left, right, operator = right, left, _MIRRORED[operator]
-        elif not isinstance(node.arguments[1], Constant):
+            left, right, operator, second = right, left, _MIRRORED[operator], first
+        if not isinstance(second, Constant):
             return self.called(_ORDER[operator], left, right)
         if right.kind == "str":
             # Python raises when a str is compared with anything but a str.
             return f"({left.text} {operator} {right.text})"
-        if right.kind in _NUMBERS:
+        if _is_plain_number(second.value) and left.kind in _NUMBERS:
+            return f"({left.text} {operator} {right.text})"
+        if _is_plain_number(second.value):
             # Python raises for anything but a number, and a bool.
             left = self.named(left)
             return (
                 f"({left.name} {operator} {right.text}"
                 f" if type({left.text}) is not bool else undecided())"
             )
-        # A constant of another type: the order of arguments is as written again.
         return self.called(_ORDER[operator], left, right)
 
     def arithmetic(self, node: Invoke, operator: str) -> _Code:
@@ -1654,10 +1675,21 @@ class _Generator:
         )
 
     def membership(self, node: Invoke) -> str:
-        """``x in [constants]`` by a set, or nothing where it is not so simple."""
+        """``x in [constants]`` by a set, ``"constant" in x`` by Python's own ``in``.
+
+        Nothing where it is not so simple.
+        """
         element, container = node.arguments
+        if isinstance(element, Constant) and type(element.value) is str:
+            # A str equals nothing but a str, in a list as among the keys of a map.
+            code = self.named(self.expression(container))
+            return (
+                f"({element.value!r} in {code.name} if type({code.text}) is dict"
+                f" or type({code.name}) is list and len({code.name}) < {_MAX_SEARCHED}"
+                " else undecided())"
+            )
         values = _constant_elements(container)
-        if not values or any(type(v) not in (int, float, str) for v in values):
+        if not values or not all(type(v) is str or _is_plain_number(v) for v in values):
             return ""
         code = self.expression(element)
         members = frozenset(values)
@@ -1716,6 +1748,14 @@ _ORDER = {
     ">": operators.greater,
     ">=": operators.greater_equal,
 }
+
+
+def _is_plain_number(value: Value) -> bool:
+    """Whether Python compares a number of any type with this one as CEL does.
+
+    From 2**53 on, CEL compares an int and a double as doubles, Python exactly.
+    """
+    return type(value) in (int, float) and abs(value) < 1 << 53
 
 
 def _walk(node: Checked) -> Iterator[Checked]:
@@ -2066,18 +2106,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .checked import Checked
 from .errors import InvalidEnvironment
 from .library import Library
 from .limits import DEFAULT_LIMITS, Limits
 from .standard import STANDARD
 from .types import Type
 
+if TYPE_CHECKING:
+    from .checked import Checked
 
-@dataclass(frozen=True, slots=True)
-class DerivedField:
+
+class DerivedField(NamedTuple):
     """A name for an expression over facts and other derived fields.
 
     ``tree`` and ``slots`` are the checked expression, ``dependencies`` the names that
@@ -2181,7 +2222,7 @@ which the database reports it, so that one table of codes serves SQL and Python.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -2247,8 +2288,7 @@ class RegexLibraryMissing(InvalidExpression):
     sqlstate = "RE050"
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """One rule that a schema definition breaks.
 
     ``object`` and ``field`` say where, names cut to 100 characters; each is None
@@ -2285,8 +2325,7 @@ class InvalidSchema(CelError):
         return "\n".join(map(str, self.violations))
 
 
-@dataclass(frozen=True, slots=True)
-class FieldProblem:
+class FieldProblem(NamedTuple):
     """Why a derived field cannot be.
 
     ``problems`` has what is wrong with its expression, ``cycle`` the names from the
@@ -3214,17 +3253,31 @@ def sorted_by(
 
 _HASHABLE = frozenset({int, Uint, float, str, bytes, type(None), Duration, Timestamp})
 
+# From here on, Python's equality of an int and a float is not CEL's.
+_EXACT = 1 << 53
 
-def hashed(values: list[Value]) -> set[Value] | None:
-    """The values as a set in which membership is CEL's equality, or none.
 
-    There is none for values that Python hashes differently: lists and maps, which it
-    does not hash, bool, which it takes for 0 or 1, NaN, which it finds by identity.
+def hashed(*lists: list[Value]) -> list[set[Value]] | None:
+    """The lists as sets in which membership is CEL's equality, or none.
+
+    There are none with values that Python hashes differently: lists and maps, which
+    it does not hash, bool, which it takes for 0 or 1, NaN, which it finds by
+    identity, and doubles together with integers that no double is.
     """
-    for value in values:
-        if type(value) not in _HASHABLE or value != value:  # noqa: PLR0124 - NaN
-            return None
-    return set(values)
+    kinds: set[type] = set()
+    for values in lists:
+        kinds.update(map(type, values))
+    if not kinds <= _HASHABLE:
+        return None
+    if float in kinds:
+        for values in lists:
+            for value in values:
+                if type(value) is float:
+                    if isnan(value):
+                        return None
+                elif isinstance(value, int) and abs(value) > _EXACT:
+                    return None
+    return [set(values) for values in lists]
 
 
 def is_in(state: Evaluation, value: Value, values: list[Value]) -> bool:
@@ -3277,6 +3330,7 @@ import math
 from math import copysign, isfinite, isinf, isnan
 from typing import TYPE_CHECKING
 
+from . import operators
 from .errors import EvaluationError
 from .library import Function, library
 from .numbers import INT_MAX, UINT_MAX
@@ -3295,7 +3349,9 @@ _NUMBERS = ("int", "uint", "double")
 # The greatest and the least
 
 
-def _extreme(name: str, is_better: Callable[[Value, Value], bool]) -> Function:
+def _extreme(
+    name: str, is_better: Callable[[Evaluation, Value, Value], bool]
+) -> Function:
     def implementation(state: Evaluation, *arguments: Value) -> Value:
         numbers: list[Value] | tuple[Value, ...] = arguments
         if len(arguments) == 1 and type(arguments[0]) is list:
@@ -3311,7 +3367,7 @@ def _extreme(name: str, is_better: Callable[[Value, Value], bool]) -> Function:
             raise EvaluationError(f"{name}: NaN has no order")
         # Of equal numbers of two types, the first is kept.
         for number in numbers:
-            if is_better(number, best):
+            if is_better(state, number, best):
                 best = number
         return best
 
@@ -3437,8 +3493,8 @@ def _on_numbers(name: str, result: str, implementation: Implementation) -> Funct
 
 LIBRARY = library(
     (
-        _extreme("math.greatest", lambda number, best: number > best),
-        _extreme("math.least", lambda number, best: number < best),
+        _extreme("math.greatest", operators.greater),
+        _extreme("math.least", operators.less),
         _of_double("math.ceil", "double", _ceil),
         _of_double("math.floor", "double", _floor),
         _of_double("math.round", "double", _round),
@@ -4102,9 +4158,9 @@ if TYPE_CHECKING:
 def _contains(state: Evaluation, values: list[Value], parts: list[Value]) -> bool:
     """Whether each of the parts is among the values."""
     state.charge(len(values) + len(parts))
-    left, right = hashed(values), hashed(parts)
-    if left is not None and right is not None:
-        return right <= left
+    sets = hashed(values, parts)
+    if sets is not None:
+        return sets[1] <= sets[0]
     return all(is_in(state, part, values) for part in parts)
 
 
@@ -4114,9 +4170,9 @@ def _equivalent(state: Evaluation, left: list[Value], right: list[Value]) -> boo
 
 def _intersects(state: Evaluation, left: list[Value], right: list[Value]) -> bool:
     state.charge(len(left) + len(right))
-    first, second = hashed(left), hashed(right)
-    if first is not None and second is not None:
-        return not first.isdisjoint(second)
+    sets = hashed(left, right)
+    if sets is not None:
+        return not sets[0].isdisjoint(sets[1])
     return any(is_in(state, value, right) for value in left)
 
 
@@ -6795,7 +6851,7 @@ toward zero, a double divides to infinity or NaN, and text is read as cel-go rea
 
 The functions take operands of the right type; which types an operator accepts is the
 evaluator's to decide. ``+``, ``-``, ``*`` and comparisons of two floats are Python's
-own, and so are comparisons of an int with a float, which Python does exactly.
+own.
 """
 
 from __future__ import annotations
@@ -6935,18 +6991,6 @@ def divide_double(left: float, right: float) -> float:
     if left == 0.0 or isnan(left):
         return float("nan")
     return copysign(float("inf"), left) * copysign(1.0, right)
-
-
-def compare_int_double(left: int, right: float) -> int | None:
-    """-1, 0 or 1 of an int or uint against a double, ``None`` where that is NaN.
-
-    Exact: 9007199254740993 is greater than 9007199254740992.0.
-    """
-    if left < right:
-        return -1
-    if left > right:
-        return 1
-    return 0 if left == right else None
 
 
 # --- conversions ---------------------------------------------------------------------
@@ -7101,8 +7145,10 @@ def equal(state: Evaluation, left: Value, right: Value) -> bool:
     """``==``: true for equal values of one type, and for equal numbers of any."""
     kind = type(left)
     if kind is not type(right):
-        # Python compares an int and a float by their exact values, as CEL asks.
-        return kind in NUMERIC and type(right) in NUMERIC and bool(left == right)
+        if kind not in NUMERIC or type(right) not in NUMERIC:
+            return False
+        left, right = _aligned(left, right)
+        return bool(left == right)
     if kind is list:
         if len(left) != len(right):
             return False
@@ -7132,36 +7178,52 @@ def not_equal(state: Evaluation, left: Value, right: Value) -> bool:
     return not equal(state, left, right)
 
 
-def _comparable(state: Evaluation, symbol: str, left: Value, right: Value) -> None:
+def _aligned(left: Value, right: Value) -> tuple[Value, Value]:
+    """Numbers of two types as they compare.
+
+    An integer meets a double as the double nearest to it, as in cel-go, cel-cpp and
+    the conformance suite; Python would compare their exact values, which differ from
+    2**53 on. Integers among each other are exact.
+    """
+    if type(left) is float:
+        return left, float(right)
+    return (float(left), right) if type(right) is float else (left, right)
+
+
+def _comparable(
+    state: Evaluation, symbol: str, left: Value, right: Value
+) -> tuple[Value, Value]:
     kind = type(left)
     if kind is type(right) and (kind in _ORDERED or kind in NUMERIC):
         if kind is str or kind is bytes:
             state.charge(min(len(left), len(right)) // CHARACTERS_PER_UNIT)
-    elif kind not in NUMERIC or type(right) not in NUMERIC:
-        raise _no_operator(symbol, left, right)
+        return left, right
+    if kind in NUMERIC and type(right) in NUMERIC:
+        return _aligned(left, right)
+    raise _no_operator(symbol, left, right)
 
 
 def less(state: Evaluation, left: Value, right: Value) -> bool:
     """``<``, on bool, numbers, string, bytes, timestamp and duration."""
-    _comparable(state, "<", left, right)
+    left, right = _comparable(state, "<", left, right)
     return bool(left < right)
 
 
 def less_equal(state: Evaluation, left: Value, right: Value) -> bool:
     """``<=``."""
-    _comparable(state, "<=", left, right)
+    left, right = _comparable(state, "<=", left, right)
     return bool(left <= right)
 
 
 def greater(state: Evaluation, left: Value, right: Value) -> bool:
     """``>``."""
-    _comparable(state, ">", left, right)
+    left, right = _comparable(state, ">", left, right)
     return bool(left > right)
 
 
 def greater_equal(state: Evaluation, left: Value, right: Value) -> bool:
     """``>=``."""
-    _comparable(state, ">=", left, right)
+    left, right = _comparable(state, ">=", left, right)
     return bool(left >= right)
 
 
@@ -7324,6 +7386,9 @@ def contains(state: Evaluation, element: Value, container: Value) -> bool:
     kind = type(container)
     if kind is list:
         state.charge(len(container))
+        if type(element) is str:
+            # A str equals nothing but a str, in Python as in CEL.
+            return element in container
         return any(map(equal, repeat(state), repeat(element), container))
     if kind is dict:
         try:
@@ -7750,6 +7815,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .trace import Step
+    from .types import Type
     from .values import Value
 
 _DEFAULT = Environment()
@@ -7799,6 +7865,11 @@ class Program:
         if self._uses == _WARM:
             self.generate()
         return self.interpret(variables, interrupted=interrupted)
+
+    @property
+    def type(self) -> Type:
+        """The type of the value, as far as inference knows it; else dyn."""
+        return self.tree.type
 
     def generate(self) -> None:
         """Let generated code evaluate from now on, where the expression suits it."""
@@ -8429,14 +8500,13 @@ so that a malformed one raises ``ValueError``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import types
 from .types import DYN, Type, TypeVariable, parameterised
 
 
-@dataclass(frozen=True, slots=True)
-class Overload:
+class Overload(NamedTuple):
     """One signature; a method's target is the first parameter."""
 
     parameters: tuple[Type, ...]
@@ -8447,8 +8517,7 @@ class Overload:
 MOST_RESOLVED = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """The overloads of a function for one form of call.
 
     ``resolved`` keeps results by argument types, where these mean the same in every
@@ -8456,7 +8525,7 @@ class Candidates:
     """
 
     overloads: tuple[Overload, ...]
-    resolved: dict[tuple[Type, ...], Type | None] = field(default_factory=dict)
+    resolved: dict[tuple[Type, ...], Type | None]
 
 
 _Forms = dict[tuple[bool, int], Candidates]
@@ -8479,7 +8548,7 @@ def _by_form(signatures: tuple[str, ...]) -> _Forms:
         method, overload = parse_signature(signature)
         form = method, len(overload.parameters) - method
         found.setdefault(form, []).append(overload)
-    return {form: Candidates(tuple(overloads)) for form, overloads in found.items()}
+    return {form: Candidates(tuple(overloads), {}) for form, overloads in found.items()}
 
 
 def parse_signature(signature: str) -> tuple[bool, Overload]:
