@@ -185,6 +185,9 @@ def _variable(node: Variable) -> Closure:
             if fallback is not None:
                 return fallback
             raise at(EvaluationError(f"no such key: {name}"), place) from None
+        except EvaluationError as error:
+            # Of a derived field, which is computed when it is read.
+            raise at(error, place)  # noqa: B904 - it is the same error
 
     declared = node.conversion
     if declared is None:

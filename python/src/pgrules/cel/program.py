@@ -132,7 +132,13 @@ class Program:
         return (
             value,
             failure,
-            trace.steps(self.text, self.tree, state.trace, self.environment.derived),
+            trace.steps(
+                self.text,
+                self.tree,
+                state.trace,
+                state.locals,
+                self.environment.derived,
+            ),
         )
 
     def _run(self, closure: Closure, state: Evaluation) -> Value:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from . import source
-from .checked import Checked, Constant, Field, Variable
+from .checked import Checked, Constant, Field, Loop, PairLoop, Variable
 from .errors import EvaluationError
 from .facts import value_to_json
 from .values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .environment import DerivedField
 
@@ -37,7 +37,8 @@ class Step:
     ``text`` is the sub-expression as written; ``line`` and ``column`` say where,
     counted from 1 in code points; ``depth`` counts the steps around it. A step
     has a ``value``, unless ``error`` is set or it was ``skipped``. ``derived`` is the
-    expression of the derived field that the step reads.
+    expression of the derived field that the step reads; ``decided_by`` holds the
+    element, or the key and the value, for which ``exists`` found true or ``all`` false.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Step:
     error: str | None = None
     skipped: bool = False
     derived: str | None = None
+    decided_by: tuple[Value, ...] = ()
 
 
 def straight_nodes(node: Checked) -> Iterator[Checked]:
@@ -61,9 +63,13 @@ def steps(
     text: str,
     tree: Checked,
     outcomes: Mapping[int, Any],
+    slots: Sequence[Value],
     derived: Mapping[str, DerivedField],
 ) -> list[Step]:
-    """The steps of an evaluation, from the outcomes by number of straight node."""
+    """The steps of an evaluation, from the outcomes by number of straight node.
+
+    ``slots`` are the macros' variables as the evaluation left them.
+    """
     numbers = {id(node): number for number, node in enumerate(straight_nodes(tree))}
     found: list[Step] = []
     for node, depth in _visible(tree, 0):
@@ -82,9 +88,23 @@ def steps(
                 error=outcome.message if isinstance(outcome, EvaluationError) else None,
                 skipped=number not in outcomes,
                 derived=_derived(node, derived),
+                decided_by=_deciding(node, outcome, slots),
             )
         )
     return found
+
+
+def _deciding(
+    node: Checked, outcome: Value, slots: Sequence[Value]
+) -> tuple[Value, ...]:
+    """The element at which a loop stopped because it decided."""
+    if not isinstance(node, Loop | PairLoop):
+        return ()
+    if (node.kind, outcome) not in (("exists", True), ("all", False)):
+        return ()
+    if isinstance(node, PairLoop):
+        return slots[node.slot], slots[node.second_slot]
+    return (slots[node.slot],)
 
 
 def _derived(node: Checked, fields: Mapping[str, DerivedField]) -> str | None:
@@ -116,7 +136,8 @@ def to_json(found: list[Step]) -> str:
     """The steps as a JSON array of objects, long values shortened.
 
     Keys: ``expression``, ``line``, ``column``, ``depth``, one of ``value``, ``error``
-    and ``skipped``, and ``derived`` where a derived field is read.
+    and ``skipped``; ``derived`` where a derived field is read; ``decided_by``, an
+    array, where an element decided a macro.
     """
     return f"[{','.join(map(_object, found))}]"
 
@@ -130,6 +151,9 @@ def _object(step: Step) -> str:
         outcome = f'"value":{value_to_json(_shortened(step.value), strict=False)}'
     if step.derived is not None:
         outcome += f',"derived":{json.dumps(step.derived, ensure_ascii=False)}'
+    if step.decided_by:
+        elements = _shortened(list(step.decided_by))
+        outcome += f',"decided_by":{value_to_json(elements, strict=False)}'
     text = json.dumps(step.text, ensure_ascii=False)
     return (
         f'{{"expression":{text},"line":{step.line},"column":{step.column},'
