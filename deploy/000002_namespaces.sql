@@ -65,7 +65,8 @@ BEGIN
         EXECUTE format(
             'ALTER DATABASE %I SET search_path TO %s',
             v_database,
-            concat_ws(', ', nullif(v_path, ''), 'rules')
+            -- An empty path is stored as one empty name.
+            concat_ws(', ', nullif(nullif(v_path, ''), '""'), 'rules')
         );
     END IF;
 

@@ -49,9 +49,11 @@ CREATE TRIGGER schemas_keep
 BEFORE UPDATE OF tenant_id, id, version, definition, created_at ON rules.schemas
 FOR EACH ROW
 WHEN (
-    (old.tenant_id, old.id, old.version, old.definition, old.created_at)
-    IS DISTINCT FROM
-    (new.tenant_id, new.id, new.version, new.definition, new.created_at)
+    old.tenant_id IS DISTINCT FROM new.tenant_id
+    OR old.id IS DISTINCT FROM new.id
+    OR old.version IS DISTINCT FROM new.version
+    OR old.definition IS DISTINCT FROM new.definition
+    OR old.created_at IS DISTINCT FROM new.created_at
 )
 EXECUTE FUNCTION rules_internal.keep_schema();
 

@@ -1,6 +1,7 @@
 -- Revert pgrules:000001_roles from pg
 --
--- A role that has members, or that another database still uses, stays.
+-- A role stays that has members, that another database still uses, or that was there
+-- before the deploy, which leaves its mark in a comment on those that it creates.
 
 BEGIN;
 
@@ -13,6 +14,7 @@ BEGIN
         FROM pg_catalog.pg_roles AS role
         WHERE
             role.rolname IN ('rules_owner', 'rules_app', 'rules_tenant', 'rules_admin')
+            AND shobj_description(role.oid, 'pg_authid') LIKE 'pgrules: %'
             AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_auth_members AS membership
                 WHERE membership.roleid = role.oid
