@@ -342,6 +342,29 @@ def test_after_a_lost_connection_the_call_may_be_repeated(
     assert store.add(rule).id == rule.id
 
 
+def test_a_connection_lost_while_committing_leaves_the_outcome_open(
+    store: PostgresRuleStore, database: Database
+) -> None:
+    """The caller learns that a retry is not safe, and looks before it repeats."""
+    with database.connect(autocommit=True) as connection:
+        # The backend ends itself when the transaction is about to commit.
+        connection.execute(
+            """
+            CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql
+            SECURITY DEFINER AS
+            'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER die AFTER INSERT ON rules.rules
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.die()
+            """
+        )
+    rule = adults()
+    with pytest.raises(StoreUnavailable) as caught:
+        store.add(rule)
+    assert not caught.value.retry_safe
+    with pytest.raises(RuleNotFound):
+        store.get(rule.id)
+
+
 def test_a_lock_that_is_not_had_in_time_is_a_conflict(
     store: PostgresRuleStore, app: str, tenant: UUID
 ) -> None:
