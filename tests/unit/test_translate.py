@@ -1,5 +1,8 @@
 """What SQLSTATEs and the language's errors become, without a server."""
 
+import re
+from pathlib import Path
+
 import psycopg
 import pytest
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -11,8 +14,10 @@ from pgrules import (
     EvaluationError,
     ExpressionTooLarge,
     InternalError,
+    InvalidDerivedFields,
     InvalidFacts,
     InvalidRule,
+    InvalidSchema,
     InvalidTenant,
     NotDeployed,
     PermissionDenied,
@@ -20,6 +25,8 @@ from pgrules import (
     Problem,
     RegexUnavailable,
     RuleNotFound,
+    RulesBroken,
+    SchemaNotFound,
     StoreError,
     StoreUnavailable,
     TenantNotSet,
@@ -55,12 +62,16 @@ def translate(error: Exception, *, commit_sent: bool = False) -> PgRulesError:
         ("RE001", TenantNotSet),
         ("RE002", InvalidTenant),
         ("RE010", RuleNotFound),
+        ("RE011", SchemaNotFound),
         ("RE020", CompilationError),
         ("RE021", ExpressionTooLarge),
         ("RE030", InvalidFacts),
         ("RE040", EvaluationError),
         ("RE041", CostLimitExceeded),
         ("RE050", RegexUnavailable),
+        ("RE060", InvalidSchema),
+        ("RE061", InvalidDerivedFields),
+        ("RE062", RulesBroken),
         ("RE099", InternalError),
         ("22001", InvalidRule),
         ("22P05", InvalidFacts),
@@ -144,3 +155,14 @@ def test_the_languages_errors_become_the_same_classes() -> None:
 def test_an_unrelated_error_passes_unchanged() -> None:
     with pytest.raises(KeyError), translated("add rule"):
         raise KeyError("bug")
+
+
+def test_no_code_of_the_database_or_the_language_is_left_out() -> None:
+    root = Path(__file__).resolve().parents[2]
+    sources = [*root.glob("deploy/*.sql"), *root.glob("python/src/pgrules/cel/*.py")]
+    codes = set()
+    for source in sources:
+        codes |= set(re.findall(r"\bRE\d{3}\b", source.read_text(encoding="utf-8")))
+    assert codes
+    for code in sorted(codes):
+        assert type(translate(server_error(code))) is not StoreError, code

@@ -113,6 +113,30 @@ class RuleNotFound(PgRulesError, LookupError):
     default_sqlstate = "RE010"
 
 
+class SchemaNotFound(PgRulesError, LookupError):
+    """The tenant has no schema of this version."""
+
+    default_sqlstate = "RE011"
+
+
+class InvalidSchema(PgRulesError, ValueError):
+    """A schema definition breaks rules; the detail has every violation."""
+
+    default_sqlstate = "RE060"
+
+
+class InvalidDerivedFields(PgRulesError):
+    """Derived fields do not compile or depend on themselves; nothing was stored."""
+
+    default_sqlstate = "RE061"
+
+
+class RulesBroken(PgRulesError):
+    """A change would leave active rules that no longer compile; nothing was stored."""
+
+    default_sqlstate = "RE062"
+
+
 class DuplicateRule(PgRulesError):
     """The tenant already has a rule of this id or name; see the sub-classes."""
 

@@ -25,12 +25,16 @@ _BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
     "RE001": errors.TenantNotSet,
     "RE002": errors.InvalidTenant,
     "RE010": errors.RuleNotFound,
+    "RE011": errors.SchemaNotFound,
     "RE020": errors.CompilationError,
     "RE021": errors.ExpressionTooLarge,
     "RE030": errors.InvalidFacts,
     "RE040": errors.EvaluationError,
     "RE041": errors.CostLimitExceeded,
     "RE050": errors.RegexUnavailable,
+    "RE060": errors.InvalidSchema,
+    "RE061": errors.InvalidDerivedFields,
+    "RE062": errors.RulesBroken,
     "RE099": errors.InternalError,
     "22001": errors.InvalidRule,  # string_data_right_truncation
     "22023": errors.InvalidRule,  # invalid_parameter_value
