@@ -26,7 +26,8 @@ root=$(cd "$tools/../.." && pwd)
 . "$tools/postgres.sh"
 
 pg=$root/.pg
-home=$pg/home
+# Resolved: the server's user may be unable to follow the link.
+home=$(readlink -f "$pg/home" || true)
 database=pgrules
 server_user=postgres
 
@@ -67,26 +68,25 @@ is_running() {
 # The server's own folder. As root, in a checkout that the user postgres cannot enter, it lies with that user.
 make_home() {
     mkdir -p "$pg"
-    [ ! -e "$home/" ] || return 0
-    rm -f "$home"
+    [ ! -d "$pg/home/" ] || return 0
+    rm -f "$pg/home"
+    home=$pg/home
     if [ "$(id -u)" -ne 0 ]; then
         mkdir -m 700 "$home"
     elif as_server test -x "$pg" 2>/dev/null; then
         install -d -m 700 -o "$server_user" -g "$server_user" "$home"
     else
-        local elsewhere
-        elsewhere=~postgres/pgrules-$(echo "$root" | cksum | cut -d ' ' -f 1)
-        elsewhere=$(getent passwd "$server_user" | cut -d : -f 6)/${elsewhere##*/}
-        say "user $server_user cannot enter $root; the server's data are in $elsewhere"
-        install -d -m 700 -o "$server_user" -g "$server_user" "$elsewhere"
-        ln -s "$elsewhere" "$home"
+        home=$(getent passwd "$server_user" | cut -d : -f 6)/pgrules-$(echo "$root" | cksum | cut -d ' ' -f 1)
+        say "user $server_user cannot enter $root; the server's data are in $home"
+        install -d -m 700 -o "$server_user" -g "$server_user" "$home"
+        ln -s "$home" "$pg/home"
     fi
 }
 
 # A socket's path is limited to 107 bytes; a deep checkout gets a folder under /tmp instead.
 make_socket_dir() {
     local socket_dir
-    socket_dir=$(readlink -f "$home")/socket
+    socket_dir=$home/socket
     if [ "${#socket_dir}" -gt 85 ]; then
         [ -d "$(cat "$pg/socket" 2>/dev/null)/" ] && return 0
         socket_dir=$(as_server mktemp -d /tmp/pgrules-XXXXXX)
@@ -97,7 +97,7 @@ make_socket_dir() {
 
 initialize() {
     say "creating a private PostgreSQL $(postgres_major) under .pg/"
-    rm -rf "$(readlink -f "$home")/data.new"
+    rm -rf "$home/data.new"
     (umask 077 && od -An -N18 -tx1 /dev/urandom | tr -d ' \n' >"$pg/password")
     # The password goes in through a pipe: the server's user need not be able to read this checkout.
     as_server bash -c '"$1"/initdb --pgdata="$2" --username="$3" --pwfile=<(cat) \
@@ -169,7 +169,7 @@ start_private() {
 # RE2 is installed by the user who makes, and copied to where the server's user can read it.
 make_re2() {
     [ -d "$root/build/re2" ] || die "RE2 for the server is not installed: run \`make setup\`"
-    rm -rf "$(readlink -f "$home")/python"
+    rm -rf "$home/python"
     tar -C "$root/build/re2" -cf - . | as_server bash -c 'mkdir -p "$1" && tar -C "$1" -xf -' - "$home/python"
 }
 
@@ -186,8 +186,7 @@ remove_private() {
     socket_dir=$(cat "$pg/socket" 2>/dev/null) || socket_dir=
     stop_private
     case "$socket_dir" in /tmp/pgrules-*) rm -rf "$socket_dir" ;; esac
-    [ ! -L "$home" ] || rm -rf "$(readlink -f "$home")"
-    rm -rf "$pg"
+    rm -rf "$home" "$pg"
 }
 
 # ---------------------------------------------------------------- the database
