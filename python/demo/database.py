@@ -37,6 +37,9 @@ SCHEMA: Final = Path(__file__).with_name("schema.sql")
 # Flights of one INSERT: each is a transaction, and a step of the progress bar.
 _CHUNK: Final = 8192
 
+# How long to wait for somebody who holds the demo's tables in an open transaction.
+LOCK_TIMEOUT = "20s"
+
 _DEPLOYED: Final = """
 SELECT to_regprocedure('rules.evaluate_all(jsonb)') IS NOT NULL
 """
@@ -132,18 +135,28 @@ def application_pool(dsn: str, size: int) -> Iterator[Pool]:
         yield pool
 
 
+@contextmanager
+def _superuser(dsn: str) -> Iterator[Connection[Any]]:
+    """One transaction as the superuser of the URI, who owns the demo's tables."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET LOCAL client_min_messages = warning")
+        connection.execute(
+            "SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,)
+        )
+        yield connection
+
+
 def prepare(dsn: str, tenants: Iterable[Tenant]) -> list[str]:
     """Create the demo's tables and the two tenants; as the deploying superuser.
 
     Returns the names of the changes that are deployed, oldest first.
     """
-    with psycopg.connect(dsn) as connection:
+    with _superuser(dsn) as connection:
         row = connection.execute(_DEPLOYED).fetchone()
         if row != (True,):
             raise NotDeployedError(
                 "pgrules is not deployed in this database: run `pgrules migrate up`"
             )
-        connection.execute("SET client_min_messages = warning")
         connection.execute(SCHEMA.read_bytes())
         for tenant in tenants:
             connection.execute(_ADD_TENANT, (tenant.id, tenant.name))
@@ -167,7 +180,7 @@ def store_rules(pool: Pool, tenant: Tenant) -> None:
 def load(dsn: str, facts: Iterable[tuple[int, Facts]]) -> int:
     """Replace all flights, and forget all decisions; returns how many were loaded."""
     count = 0
-    with psycopg.connect(dsn) as connection:
+    with _superuser(dsn) as connection:
         connection.execute("TRUNCATE flights_demo.flights, flights_demo.decisions")
         with connection.cursor().copy(
             "COPY flights_demo.flights (id, facts) FROM STDIN"

@@ -14,12 +14,12 @@ from collections import defaultdict
 from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-Facts: TypeAlias = dict[str, object]
+Facts: TypeAlias = dict[str, Any]
 
 FLIGHTS = 336_776
 """How many flights the data set has."""

@@ -1,10 +1,8 @@
 -- Why: the steps of one rule of $fairwing_name, judging flight $flight.
 SET app.tenant_id = '$fairwing';
-SELECT step.expression, step.value, step.error, step.skipped
+SELECT step.expression, step.outcome, step.value
 FROM flights_demo.flights AS flight,
-    rules.evaluate('$knock_on', flight.facts, trace => true) AS result,
-    jsonb_to_recordset(result.trace)
-        AS step (expression text, value jsonb, error text, skipped boolean)
+    rules.explain_rule('$knock_on', flight.facts) AS step
 WHERE flight.id = $flight;
 
 -- A rule in a WHERE clause: who owed most meals in January?
