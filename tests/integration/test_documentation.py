@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pgrules.cel import Environment, macros
 from pgrules.cel.limits import DEFAULT_LIMITS
-from pgrules.cel.standard import STANDARD
 from tests.fixtures.database import Database
-
-from .documented import DOCUMENTS, ROOT, blocks, run_python, run_sql
+from tests.integration.documented import DOCUMENTS, ROOT, blocks, run_python, run_sql
 
 _CODE = re.compile(r"\bRE\d{3}\b")
 
@@ -89,11 +88,18 @@ def test_the_table_of_errors_lists_every_code_of_the_sources_and_no_other() -> N
 
 
 def test_every_function_and_macro_of_the_language_is_documented() -> None:
-    text = (ROOT / "docs/language.md").read_text(encoding="utf-8")
-    macros = {"has", "all", "exists", "exists_one", "map", "filter"}
-    named = set(re.findall(r"`(?:\w+\.)*(\w+)\(", text))
-    functions = {name for name in STANDARD if name.isidentifier()}
-    assert functions | macros <= named
+    text = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8")
+        for name in ("language.md", "libraries.md")
+    )
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    code = " ".join(re.findall(r"`[^`]+`", prose))
+    named = set(re.findall(r"[\w.]*\w(?=\()", code))
+    # A method stands with a receiver: `s.trim()`.
+    named |= {name.rpartition(".")[2] for name in named}
+    functions = {name for name in Environment().functions if name[0].isalpha()}
+    namespaced = {".".join(name) for name in macros._NAMESPACED}
+    assert functions | {name for name, _, _ in macros._MACROS} | namespaced <= named
 
 
 def test_limits_are_documented_with_their_defaults() -> None:
