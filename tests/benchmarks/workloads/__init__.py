@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.surroundings import Surroundings
 
 WORKLOADS: dict[str, Callable[[Surroundings], Workload]] = {
-    "one-rule": one_rule.workload,
-    "rule-set": rule_set.workload,
+    "one_rule": one_rule.workload,
+    "rule_set": rule_set.workload,
     "compiling": compiling.workload,
 }
