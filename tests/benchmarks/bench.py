@@ -31,7 +31,7 @@ from tests.benchmarks.workloads import WORKLOADS
 )
 def main(workloads: tuple[str, ...], rounds: int) -> None:
     """Run WORKLOADS, or all of them, and print a table of each."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
     with surroundings() as around:
         console.print(f"[bold]pgrules benchmark[/bold], {datetime.now(UTC):%Y-%m-%d}")
         for name, value in machine.facts(around.connection):
@@ -53,12 +53,12 @@ def _arguments(workloads: tuple[str, ...], rounds: int) -> list[str]:
 
 def _table(workload: Workload, measurements: list[Measurement]) -> Table:
     table = Table(title=workload.title, title_justify="left", title_style="bold")
-    table.add_column("case")
+    table.add_column("case", no_wrap=True)
     for heading in ("median", "10%", "90%"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("times", justify="right", no_wrap=True)
-    table.add_column("of")
-    table.add_column("aim")
+    table.add_column("of", max_width=22)
+    table.add_column("aim", max_width=18)
     for measured in measurements:
         case = measured.case
         name = case.name

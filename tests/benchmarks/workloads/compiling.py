@@ -63,38 +63,42 @@ def workload(surroundings: Surroundings) -> Workload:
                 expected=EXPRESSION,
             ),
             Case(
-                f"compile a typical rule ({len(TYPICAL)} characters)",
+                "compile a typical rule",
                 lambda: compile_expression(TYPICAL).text,
                 expected=TYPICAL,
                 compared_to="compile a small rule",
             ),
             Case(
-                f"compile {len(LARGE)} characters",
+                "compile a large rule",
                 lambda: compile_expression(LARGE).text,
                 expected=LARGE,
                 compared_to="compile a small rule",
-                aim="under 100 ms (COMP-5)",
+                aim="under 100 ms",
             ),
             Case(
-                "check_expression, the typical rule, in the database",
+                "check_expression of the typical rule",
                 check,
                 expected=(0,),
                 compared_to="compile a small rule",
             ),
             Case(
-                "connect, set the tenant, SELECT 1",
+                "connect, SELECT 1",
                 lambda: connect("SELECT 1", ()),
                 expected=(1,),
             ),
             Case(
-                "connect, set the tenant, evaluate",
+                "connect, evaluate",
                 lambda: connect(
                     "SELECT matched FROM rules.evaluate(%s, %s::jsonb)",
                     (rule_id, facts),
                 ),
                 expected=(True,),
-                compared_to="connect, set the tenant, SELECT 1",
-                aim="the first in a session: under 100 ms",
+                compared_to="connect, SELECT 1",
+                aim="under 100 ms",
             ),
+        ),
+        note=(
+            f"The rules have {len(EXPRESSION)}, {len(TYPICAL)} and {len(LARGE)}"
+            " characters. The aims are those of COMP-5."
         ),
     )
