@@ -104,10 +104,10 @@ make_base() {
 pip_settings() {
     local certificates
     mkdir -p "$state/pip"
-    certificates=${PIP_CERT:-$(python3 -m pip config get global.cert 2>/dev/null)} || certificates=
+    certificates=${PIP_CERT:-$("$root/.venv/bin/python" -m pip config get global.cert 2>/dev/null)} || certificates=
     {
         echo '[global]'
-        python3 -m pip config list 2>/dev/null |
+        "$root/.venv/bin/python" -m pip config list 2>/dev/null |
             sed -n "s/^global\.\(index-url\|proxy\|trusted-host\)='\(.*\)'/\1 = \2/p"
         if [ -n "$certificates" ]; then
             cp -L "$certificates" "$state/pip/certificates.pem"
