@@ -190,16 +190,16 @@ raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInter
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .activation import activate
 from .cache import EnvironmentCache, ProgramCache
+from .change import broken, refuse_removed
 from .derived import dependencies
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
 from .schema import read_schema
-from .source import problem
 from .trace import to_json
 
 if TYPE_CHECKING:
@@ -277,16 +277,7 @@ def check(expression: str, environment: str) -> tuple[str | None, str | None]:
     try:
         _program(expression, environment)
     except InvalidExpression as invalid:
-        problems = [
-            {
-                "line": found.line,
-                "column": found.column,
-                "message": found.message,
-                "hint": "\n".join(filter(None, (found.excerpt, found.hint))),
-            }
-            for found in invalid.problems
-        ]
-        return json.dumps(problems), _failure(invalid)
+        return json.dumps(_problems(invalid)), _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
     return "[]", None
@@ -320,40 +311,42 @@ def check_environment(
     """Whether derived fields and rules compile in an environment: failures, failure.
 
     The failures are a JSON array with ``position``, the expression's from 1,
-    ``message`` and ``detail``. Using a ``removed`` derived field is one, even where
-    without a schema the name could be a fact. The failure is of the environment
-    itself, its schema or its derived fields.
+    ``message``, and ``problems`` as :func:`check` gives them. Using a ``removed``
+    derived field is one, even where without a schema the name could be a fact. The
+    failure is of the environment itself, its schema or its derived fields.
     """
-    failures = []
     gone = frozenset(removed)
     try:
-        environment, fields = _environments.compiled(document)
-        for name, derived in fields.items():
-            _refuse_removed(f"derived field {name}", derived.program, gone)
-        for position, expression in enumerate(expressions, 1):
-            try:
-                program = _programs.program(expression, document, environment)
-                _refuse_removed("it", program, gone)
-            except InvalidExpression as invalid:
-                failures.append(
-                    {
-                        "position": position,
-                        "message": str(invalid),
-                        "detail": invalid.detail,
-                    }
-                )
+        environment = _environments.compiled(document).environment
+        refuse_removed(environment, gone)
+        failures = [
+            {
+                "position": position + 1,
+                "message": str(invalid),
+                "problems": _problems(invalid),
+            }
+            for position, invalid in broken(
+                expressions,
+                lambda expression: _programs.program(expression, document, environment),
+                gone,
+            )
+        ]
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
     return json.dumps(failures), None
 
 
-def _refuse_removed(user: str, program: Program, gone: frozenset[str]) -> None:
-    for name in dependencies(program.tree):
-        if name in gone:
-            place = max(program.text.find(name), 0)
-            message = f"{user} uses the derived field {name}"
-            hint = f"keep {name}, or change what uses it first"
-            raise InvalidExpression([problem(program.text, place, message, hint)])
+def _problems(invalid: InvalidExpression) -> list[dict[str, Any]]:
+    """Why an expression does not compile, as SQL has it."""
+    return [
+        {
+            "line": found.line,
+            "column": found.column,
+            "message": found.message,
+            "hint": "\n".join(filter(None, (found.excerpt, found.hint))),
+        }
+        for found in invalid.problems
+    ]
 
 
 def evaluation_cost(
@@ -523,6 +516,86 @@ class ProgramCache:
             return refusal, _REFUSAL_NODES
         return program, program.nodes
 $cel_cache$);
+
+    v_sources := v_sources || jsonb_build_object('change', $cel_change$"""What a change of the environment breaks: derived fields and rules that then fail.
+
+A new schema, or derived fields that came, changed or went, make a new environment.
+Whether the derived fields themselves can be, ``derived`` says; here it is asked who
+still uses one that went, and which expressions no longer compile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .checked import Checked, Variable
+from .errors import FieldProblem, InvalidDerivedFields, InvalidExpression, Problem
+from .source import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .environment import Environment
+    from .program import Program
+
+
+def refuse_removed(environment: Environment, removed: frozenset[str]) -> None:
+    """Refuse derived fields that use one of the removed names.
+
+    Without a schema the name could be a fact's; yet whoever wrote it meant the
+    derived field. Raises :class:`InvalidDerivedFields` with every such field.
+    """
+    users = []
+    for name, field in environment.derived.items():
+        found = _uses(field.expression, field.tree, removed)
+        if found:
+            message = f"the derived field {name} cannot be: {found[0].message}"
+            users.append(FieldProblem(name, message, found[0].hint, tuple(found)))
+    if users:
+        raise InvalidDerivedFields(users)
+
+
+def broken(
+    expressions: Iterable[str],
+    program: Callable[[str], Program],
+    removed: frozenset[str],
+) -> Iterator[tuple[int, InvalidExpression]]:
+    """The expressions that do not compile, by position from 0, each with the reason.
+
+    ``program`` compiles in the new environment. Using a removed name is a reason.
+    """
+    for position, expression in enumerate(expressions):
+        try:
+            compiled = program(expression)
+        except InvalidExpression as invalid:
+            yield position, invalid
+            continue
+        problems = _uses(expression, compiled.tree, removed)
+        if problems:
+            yield position, InvalidExpression(problems)
+
+
+def _uses(text: str, tree: Checked, removed: frozenset[str]) -> list[Problem]:
+    """Where an expression uses names that were removed; of each name the first."""
+    if not removed:
+        return []
+    places: dict[str, int] = {}
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if type(node) is Variable and node.fallback is None and node.name in removed:
+            places.setdefault(node.name, node.origin.start)
+        pending.extend(reversed(list(node.children())))
+    return [
+        problem(
+            text,
+            place,
+            f"it uses the derived field {name}",
+            f"keep {name}, or change what uses it first",
+        )
+        for name, place in places.items()
+    ]
+$cel_change$);
 
     v_sources := v_sources || jsonb_build_object('checked', $cel_checked$"""The checked tree: what the checker makes and the evaluators run.
 

@@ -42,6 +42,7 @@ DECLARE
     v_tenant uuid;
     v_removed text[];
     v_names text[];
+    v_expressions text[];
     v_outcome record;
 BEGIN
     FOR v_tenant IN SELECT DISTINCT changed.tenant_id FROM changed ORDER BY 1 LOOP
@@ -59,20 +60,18 @@ BEGIN
             WHERE field.tenant_id = v_tenant AND field.name = former.name
         );
         PERFORM rules_internal.store_environment(v_tenant);
-        v_names := ARRAY(
-            SELECT rule.name::text FROM rules.rules AS rule
-            WHERE rule.tenant_id = v_tenant AND rule.active
-            ORDER BY rule.created_at, rule.id
-        );
+        -- In one query: a rule may be renamed or deleted meanwhile.
+        SELECT
+            coalesce(array_agg(rule.name ORDER BY rule.created_at, rule.id), '{}'),
+            coalesce(array_agg(rule.expression ORDER BY rule.created_at, rule.id), '{}')
+        INTO v_names, v_expressions
+        FROM rules.rules AS rule
+        WHERE rule.tenant_id = v_tenant AND rule.active;
         v_outcome := rules_internal.cel_check_environment(
             rules_internal.cel_runtime(),
             rules_internal.environment(v_tenant),
             v_removed,
-            ARRAY(
-                SELECT rule.expression FROM rules.rules AS rule
-                WHERE rule.tenant_id = v_tenant AND rule.active
-                ORDER BY rule.created_at, rule.id
-            )
+            v_expressions
         );
         IF v_outcome.failure IS NOT NULL THEN
             PERFORM rules_internal.raise_failure(

@@ -61,13 +61,13 @@ BEGIN
                 'id', v_rules -> (failure.position - 1) -> 'id',
                 'name', v_rules -> (failure.position - 1) -> 'name',
                 'message', failure.message,
-                'detail', failure.detail
+                'problems', failure.problems
             ) ORDER BY failure.position
         ),
         '[]'
     ) INTO v_failures
     FROM jsonb_to_recordset(v_outcome.failures)
-    AS failure ("position" integer, message text, detail text);
+    AS failure ("position" integer, message text, problems jsonb);
     IF v_failures <> '[]' AND NOT coalesce(p_allow_broken, false) THEN
         RAISE EXCEPTION 'cannot set the schema: % of the rules no longer compile',
             jsonb_array_length(v_failures)

@@ -13,16 +13,16 @@ raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInter
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .activation import activate
 from .cache import EnvironmentCache, ProgramCache
+from .change import broken, refuse_removed
 from .derived import dependencies
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
 from .schema import read_schema
-from .source import problem
 from .trace import to_json
 
 if TYPE_CHECKING:
@@ -100,16 +100,7 @@ def check(expression: str, environment: str) -> tuple[str | None, str | None]:
     try:
         _program(expression, environment)
     except InvalidExpression as invalid:
-        problems = [
-            {
-                "line": found.line,
-                "column": found.column,
-                "message": found.message,
-                "hint": "\n".join(filter(None, (found.excerpt, found.hint))),
-            }
-            for found in invalid.problems
-        ]
-        return json.dumps(problems), _failure(invalid)
+        return json.dumps(_problems(invalid)), _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
     return "[]", None
@@ -143,40 +134,42 @@ def check_environment(
     """Whether derived fields and rules compile in an environment: failures, failure.
 
     The failures are a JSON array with ``position``, the expression's from 1,
-    ``message`` and ``detail``. Using a ``removed`` derived field is one, even where
-    without a schema the name could be a fact. The failure is of the environment
-    itself, its schema or its derived fields.
+    ``message``, and ``problems`` as :func:`check` gives them. Using a ``removed``
+    derived field is one, even where without a schema the name could be a fact. The
+    failure is of the environment itself, its schema or its derived fields.
     """
-    failures = []
     gone = frozenset(removed)
     try:
-        environment, fields = _environments.compiled(document)
-        for name, derived in fields.items():
-            _refuse_removed(f"derived field {name}", derived.program, gone)
-        for position, expression in enumerate(expressions, 1):
-            try:
-                program = _programs.program(expression, document, environment)
-                _refuse_removed("it", program, gone)
-            except InvalidExpression as invalid:
-                failures.append(
-                    {
-                        "position": position,
-                        "message": str(invalid),
-                        "detail": invalid.detail,
-                    }
-                )
+        environment = _environments.compiled(document).environment
+        refuse_removed(environment, gone)
+        failures = [
+            {
+                "position": position + 1,
+                "message": str(invalid),
+                "problems": _problems(invalid),
+            }
+            for position, invalid in broken(
+                expressions,
+                lambda expression: _programs.program(expression, document, environment),
+                gone,
+            )
+        ]
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, _failure(failure)
     return json.dumps(failures), None
 
 
-def _refuse_removed(user: str, program: Program, gone: frozenset[str]) -> None:
-    for name in dependencies(program.tree):
-        if name in gone:
-            place = max(program.text.find(name), 0)
-            message = f"{user} uses the derived field {name}"
-            hint = f"keep {name}, or change what uses it first"
-            raise InvalidExpression([problem(program.text, place, message, hint)])
+def _problems(invalid: InvalidExpression) -> list[dict[str, Any]]:
+    """Why an expression does not compile, as SQL has it."""
+    return [
+        {
+            "line": found.line,
+            "column": found.column,
+            "message": found.message,
+            "hint": "\n".join(filter(None, (found.excerpt, found.hint))),
+        }
+        for found in invalid.problems
+    ]
 
 
 def evaluation_cost(
