@@ -13,7 +13,7 @@ AS $function$
 BEGIN
     -- The clock, not the start of the transaction: two updates of one transaction
     -- are told apart, and so are two inserts (whose default is the same clock).
-    NEW.updated_at := clock_timestamp();
+    NEW.updated_at := pg_catalog.clock_timestamp();
     RETURN NEW;
 END;
 $function$;

@@ -24,8 +24,11 @@ COMMENT ON FUNCTION rules_internal.bound_tenant() IS
 'The tenant that the login is bound to, or NULL. SECURITY DEFINER, since nobody else
 may read rules.tenant_logins.';
 
+-- The search_path is fixed though the caller's rights are used: whoever may create in
+-- any schema could otherwise bring a pg_has_role or an operator <> of his own.
 CREATE FUNCTION rules_internal.resolve_tenant(p_setting text) RETURNS uuid
 LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     v_chooses constant boolean := pg_has_role(session_user, 'rules_app', 'MEMBER');

@@ -47,6 +47,7 @@ COMMENT ON FUNCTION rules_internal.raise_failure(text, text, jsonb) IS
 
 CREATE FUNCTION rules_internal.compile_rule() RETURNS trigger
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     v_outcome record;

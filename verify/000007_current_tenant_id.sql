@@ -24,7 +24,7 @@ BEGIN
             ),
             (
                 'rules_internal.resolve_tenant(text)',
-                'plpgsql STABLE PARALLEL SAFE',
+                'plpgsql STABLE PARALLEL SAFE search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 'rules_admin, rules_app, rules_tenant'
             ),

@@ -23,7 +23,7 @@ BEGIN
             ),
             (
                 'rules_internal.compile_rule()',
-                'plpgsql VOLATILE',
+                'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 ''
             )
