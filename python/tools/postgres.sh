@@ -4,7 +4,7 @@
 # The newest installed major version that can run (PG_MAJOR chooses another), or nothing.
 postgres_major() {
     local major
-    for major in ${PG_MAJOR:-$(ls /usr/lib/postgresql 2>/dev/null | sort -rn)}; do
+    for major in ${PG_MAJOR:-$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort -rn)}; do
         if [ -x "/usr/lib/postgresql/$major/bin/postgres" ]; then
             echo "$major"
             return 0

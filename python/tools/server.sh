@@ -100,6 +100,7 @@ initialize() {
     rm -rf "$home/data.new"
     (umask 077 && od -An -N18 -tx1 /dev/urandom | tr -d ' \n' >"$pg/password")
     # The password goes in through a pipe: the server's user need not be able to read this checkout.
+    # shellcheck disable=SC2016  # the inner shell expands it
     as_server bash -c '"$1"/initdb --pgdata="$2" --username="$3" --pwfile=<(cat) \
         --encoding=UTF8 --locale=C.UTF-8 --auth=scram-sha-256 --no-instructions' \
         - "$(postgres_bin)" "$home/data.new" "$server_user" <"$pg/password" >"$pg/initdb.log" 2>&1 ||
@@ -170,7 +171,8 @@ start_private() {
 make_re2() {
     [ -d "$root/build/re2" ] || die "RE2 for the server is not installed: run \`make setup\`"
     rm -rf "$home/python"
-    tar -C "$root/build/re2" -cf - . | as_server bash -c 'mkdir -p "$1" && tar -C "$1" -xf -' - "$home/python"
+    as_server mkdir -p "$home/python"
+    tar -C "$root/build/re2" -cf - . | as_server tar -C "$home/python" -xf -
 }
 
 stop_private() {
