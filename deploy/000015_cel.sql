@@ -1997,13 +1997,14 @@ program's.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from typing import TYPE_CHECKING
 
 from . import source
 from .checked import Checked, Constant, Variable
 from .checker import Resolved, resolve
-from .environment import DerivedField
+from .environment import DerivedField, Environment
 from .errors import FieldProblem, InvalidDerivedFields, InvalidExpression
 from .inference import infer
 from .lexer import KEYWORDS, RESERVED
@@ -2013,7 +2014,6 @@ from .syntax import Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .environment import Environment
     from .errors import Problem
 
 MAX_NAME = 100
@@ -2026,7 +2026,7 @@ def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedF
     :class:`InvalidDerivedFields` with every field that cannot be: its name, its
     expression, or a cycle that it is part of.
     """
-    problems = [found for name in derived for found in _name(name, environment)]
+    problems = [wrong for name in derived if (wrong := _name(name, environment))]
     placeholders = {name: _placeholder(name) for name in derived}
     outline = environment.with_derived(placeholders)
     resolved: dict[str, Resolved] = {}
@@ -2046,12 +2046,12 @@ def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedF
     # Of the types of fields that cannot be, nothing is known.
     for name in sequence:
         found = resolved[name]
-        wrong = found.problems + infer(
+        mistakes = found.problems + infer(
             found.tree, derived[name], environment.with_derived(known)
         )
-        if wrong:
-            wrong.sort(key=lambda problem: (problem.line, problem.column))
-            problems.append(_does_not_compile(name, wrong))
+        if mistakes:
+            mistakes.sort(key=lambda problem: (problem.line, problem.column))
+            problems.append(_does_not_compile(name, mistakes))
             continue
         known[name] = DerivedField(
             name, derived[name], found.tree, found.slots, dependencies(found.tree)
@@ -2083,7 +2083,14 @@ def _placeholder(name: str) -> DerivedField:
     return DerivedField(name, "", Constant(Literal(0, 0, None), None), 0, ())
 
 
-def _name(name: object, environment: Environment) -> Iterable[FieldProblem]:
+def check_name(name: object) -> None:
+    """Raise :class:`InvalidDerivedFields` for what no derived field can be named."""
+    problem = _name(name, Environment())
+    if problem is not None:
+        raise InvalidDerivedFields([problem])
+
+
+def _name(name: object, environment: Environment) -> FieldProblem | None:
     form = "a name is letters, digits and underscores, and no word of CEL: IsAdult"
     if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
         message = "has a name with characters not allowed"
@@ -2094,9 +2101,10 @@ def _name(name: object, environment: Environment) -> Iterable[FieldProblem]:
     elif name in (environment.variables or {}):
         message, form = "has the name of an object in the schema", "choose another name"
     else:
-        return
-    shown = str(name)[:MAX_NAME]
-    yield FieldProblem(shown, f"the derived field {shown} {message}", form)
+        return None
+    cut = str(name)[:MAX_NAME]
+    shown = cut if cut.isidentifier() else json.dumps(cut)
+    return FieldProblem(cut, f"the derived field {shown} {message}", form)
 
 
 def _resolve(expression: object, environment: Environment) -> Resolved:

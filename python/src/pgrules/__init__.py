@@ -14,6 +14,8 @@ from .errors import (
     Cancelled,
     CompilationError,
     CostLimitExceeded,
+    DerivedFieldNotFound,
+    DuplicateDerivedField,
     DuplicateRule,
     DuplicateRuleId,
     DuplicateRuleName,
@@ -26,6 +28,7 @@ from .errors import (
     InvalidSchema,
     InvalidTenant,
     NotDeployed,
+    NotSupported,
     PermissionDenied,
     PgRulesError,
     RegexUnavailable,
@@ -39,7 +42,14 @@ from .errors import (
     TransactionConflict,
 )
 from .memory import InMemoryRuleStore
-from .model import BrokenRule, EvaluationResult, Rule
+from .model import (
+    BrokenRule,
+    DerivedField,
+    EvaluationResult,
+    Rule,
+    Schema,
+    SchemaChange,
+)
 from .postgres import PostgresRuleStore
 from .store import EvaluatingStore, Evaluator, RuleStore
 
@@ -48,6 +58,9 @@ __all__ = [
     "Cancelled",
     "CompilationError",
     "CostLimitExceeded",
+    "DerivedField",
+    "DerivedFieldNotFound",
+    "DuplicateDerivedField",
     "DuplicateRule",
     "DuplicateRuleId",
     "DuplicateRuleName",
@@ -65,6 +78,7 @@ __all__ = [
     "InvalidSchema",
     "InvalidTenant",
     "NotDeployed",
+    "NotSupported",
     "PermissionDenied",
     "PgRulesError",
     "PostgresRuleStore",
@@ -74,6 +88,8 @@ __all__ = [
     "RuleNotFound",
     "RuleStore",
     "RulesBroken",
+    "Schema",
+    "SchemaChange",
     "SchemaNotFound",
     "StoreError",
     "StoreUnavailable",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .cel import Problem
+    from .cel.errors import FieldProblem, Violation
+    from .model import BrokenRule
 
 
 class PgRulesError(Exception):
@@ -113,30 +115,6 @@ class RuleNotFound(PgRulesError, LookupError):
     default_sqlstate = "RE010"
 
 
-class SchemaNotFound(PgRulesError, LookupError):
-    """The tenant has no schema of this version."""
-
-    default_sqlstate = "RE011"
-
-
-class InvalidSchema(PgRulesError, ValueError):
-    """A schema definition breaks rules; the detail has every violation."""
-
-    default_sqlstate = "RE060"
-
-
-class InvalidDerivedFields(PgRulesError):
-    """Derived fields do not compile or depend on themselves; nothing was stored."""
-
-    default_sqlstate = "RE061"
-
-
-class RulesBroken(PgRulesError):
-    """A change would leave active rules that no longer compile; nothing was stored."""
-
-    default_sqlstate = "RE062"
-
-
 class DuplicateRule(PgRulesError):
     """The tenant already has a rule of this id or name; see the sub-classes."""
 
@@ -153,6 +131,127 @@ class DuplicateRuleName(DuplicateRule):
     """The tenant already has another rule of this name."""
 
     default_reason = "another rule has this name already"
+
+
+class InvalidSchema(PgRulesError, ValueError):
+    """The definition of a schema breaks rules; nothing was stored.
+
+    `violations` has every rule that it breaks, each with object, field and a valid
+    form.
+    """
+
+    default_reason = "the schema definition breaks rules"
+    default_sqlstate = "RE060"
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        violations: Sequence[Violation] = (),
+        operation: str = "",
+        subject: object = "",
+        detail: str = "",
+        hint: str = "",
+        sqlstate: str | None = None,
+    ) -> None:
+        super().__init__(
+            reason,
+            operation=operation,
+            subject=subject,
+            detail=detail,
+            hint=hint,
+            sqlstate=sqlstate,
+        )
+        self.violations = tuple(violations)
+
+
+class SchemaNotFound(PgRulesError, LookupError):
+    """The tenant has no schema of this version."""
+
+    default_reason = "there is no such schema version"
+    default_sqlstate = "RE011"
+
+
+class InvalidDerivedFields(PgRulesError, ValueError):
+    """Derived fields that cannot be; nothing was stored.
+
+    They do not compile, depend on themselves, use one that is to go, or have a name
+    that no derived field can have. `fields` has each with its problems or its cycle.
+    """
+
+    default_reason = "derived fields cannot be"
+    default_sqlstate = "RE061"
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        fields: Sequence[FieldProblem] = (),
+        operation: str = "",
+        subject: object = "",
+        detail: str = "",
+        hint: str = "",
+        sqlstate: str | None = None,
+    ) -> None:
+        super().__init__(
+            reason,
+            operation=operation,
+            subject=subject,
+            detail=detail,
+            hint=hint,
+            sqlstate=sqlstate,
+        )
+        self.fields = tuple(fields)
+
+
+class DerivedFieldNotFound(PgRulesError, LookupError):
+    """The tenant has no derived field of this name or id."""
+
+    default_reason = "there is no such derived field"
+
+
+class DuplicateDerivedField(PgRulesError):
+    """The tenant already has a derived field of this name or id."""
+
+    default_reason = "a derived field of this name or id exists already"
+    default_sqlstate = "23505"
+
+
+class RulesBroken(PgRulesError):
+    """The change would leave active rules that do not compile; nothing was changed.
+
+    `broken_rules` has each of them with its problems.
+    """
+
+    default_reason = "active rules would no longer compile"
+    default_sqlstate = "RE062"
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        broken_rules: Sequence[BrokenRule] = (),
+        operation: str = "",
+        subject: object = "",
+        detail: str = "",
+        hint: str = "",
+        sqlstate: str | None = None,
+    ) -> None:
+        super().__init__(
+            reason,
+            operation=operation,
+            subject=subject,
+            detail=detail,
+            hint=hint,
+            sqlstate=sqlstate,
+        )
+        self.broken_rules = tuple(broken_rules)
+
+
+class NotSupported(PgRulesError):
+    """The store of this engine keeps rules alone: no schemas, no derived fields."""
+
+    default_reason = "the store keeps no schemas and no derived fields"
 
 
 class TenantError(PgRulesError):

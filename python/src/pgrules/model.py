@@ -1,4 +1,4 @@
-"""What a rule is and what its evaluation gives: plain, immutable data.
+"""Rules, schemas, derived fields, results: plain, immutable data.
 
 Limits on names are those of the table's columns, so that a rule which can be built
 here can be stored in either store. Whether an expression compiles is asked of the
@@ -8,13 +8,16 @@ language when the rule is stored, not here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from .cel import Problem
+from .cel.derived import check_name
 from .errors import InvalidRule
+from .translate import translated
 
 NAME_LENGTH = 255
 """Code points of a rule's name, as the column has it."""
@@ -51,8 +54,8 @@ class Rule:
     ) -> None:
         assign = object.__setattr__
         assign(self, "id", rule_id(id))
-        assign(self, "name", _text("name", name))
-        assign(self, "expression", _text("expression", expression))
+        assign(self, "name", text("name", name))
+        assign(self, "expression", text("expression", expression))
         if not isinstance(active, bool):
             raise _invalid(f"active is {type(active).__name__}, not bool")
         if not name.strip():
@@ -90,6 +93,77 @@ class BrokenRule:
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One version of a tenant's schema; a version that is stored never changes.
+
+    `definition` maps the names of objects to their fields and the fields' types. It
+    is a copy: changing it changes nothing in the store.
+    """
+
+    version: int
+    definition: Mapping[str, Mapping[str, str]]
+    active: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """Who made which version the active one, when, and what that did.
+
+    `old_version` is None for the first. `compiled` counts the active rules and
+    derived fields that were compiled against the new version, `failed` those of them
+    that did not; `failures` has each with its problems.
+    """
+
+    old_version: int | None
+    new_version: int
+    changed_by: str
+    changed_at: datetime
+    compiled: int
+    failed: int
+    failures: tuple[BrokenRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class DerivedField:
+    """A name for a CEL expression over facts and other derived fields.
+
+    `id` may be given as text. The store sets the rest: `dependencies`, the names that
+    the expression reads, in the order of the text, and the times. Raises
+    `InvalidDerivedFields` for a name, `InvalidRule` for an id or an expression, that
+    no store could keep.
+    """
+
+    id: UUID
+    name: str
+    expression: str
+    dependencies: tuple[str, ...]
+    created_at: datetime | None
+    updated_at: datetime | None
+
+    def __init__(
+        self,
+        id: UUID | str,  # noqa: A002 - the field's name
+        name: str,
+        expression: str,
+        *,
+        dependencies: Sequence[str] = (),
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+    ) -> None:
+        operation = "build derived field"
+        assign = object.__setattr__
+        assign(self, "id", rule_id(id, operation=operation))
+        with translated(operation):
+            check_name(name)
+        assign(self, "name", name)
+        assign(self, "expression", text("expression", expression, operation=operation))
+        assign(self, "dependencies", tuple(dependencies))
+        assign(self, "created_at", created_at)
+        assign(self, "updated_at", updated_at)
+
+
 def rule_id(value: UUID | str, *, operation: str = "") -> UUID:
     """The rule id in this argument; raises `InvalidRule` if it is no UUID."""
     if isinstance(value, UUID):
@@ -104,14 +178,18 @@ def rule_id(value: UUID | str, *, operation: str = "") -> UUID:
     )
 
 
-def _text(name: str, value: str) -> str:
+def text(name: str, value: str, *, operation: str = "") -> str:
+    """The text in this argument; raises `InvalidRule` for what cannot be stored."""
     if not isinstance(value, str):
-        raise _invalid(f"{name} is {type(value).__name__}, not str")
+        raise _invalid(
+            f"{name} is {type(value).__name__}, not str", operation=operation
+        )
     found = _UNSTORABLE.search(value)
     if found is not None:
         raise _invalid(
             f"{name} has U+{ord(found.group()):04X} at position {found.start()},"
-            " which PostgreSQL cannot store"
+            " which PostgreSQL cannot store",
+            operation=operation,
         )
     return value
 

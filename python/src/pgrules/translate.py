@@ -16,6 +16,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from . import errors
 from .cel import CelError, InvalidExpression
+from .cel.errors import InvalidDerivedFields, InvalidSchema
 from .errors import PgRulesError, StoreError, StoreUnavailable, TransactionConflict
 
 if TYPE_CHECKING:
@@ -63,10 +64,21 @@ _BY_CONSTRAINT: Final[dict[str, type[PgRulesError]]] = {
     "rules_pkey": errors.DuplicateRuleId,
     "rules_tenant_id_name_key": errors.DuplicateRuleName,
     "rules_tenant_id_fkey": errors.InvalidTenant,
+    "schemas_tenant_id_fkey": errors.InvalidTenant,
+    "derived_fields_pkey": errors.DuplicateDerivedField,
+    "derived_fields_tenant_id_name_key": errors.DuplicateDerivedField,
+    "derived_fields_tenant_id_fkey": errors.InvalidTenant,
+    "derived_fields_name_check": errors.InvalidDerivedFields,
+    "environments_tenant_id_fkey": errors.InvalidTenant,
 }
 
+_NO_TENANT: Final = "there is no such tenant"
+
 _REASONS: Final[dict[str, str]] = {
-    "rules_tenant_id_fkey": "there is no such tenant",
+    "rules_tenant_id_fkey": _NO_TENANT,
+    "schemas_tenant_id_fkey": _NO_TENANT,
+    "derived_fields_tenant_id_fkey": _NO_TENANT,
+    "environments_tenant_id_fkey": _NO_TENANT,
     "25P02": "the caller's transaction has failed already and must be rolled back",
 }
 
@@ -75,7 +87,12 @@ _HINTS: Final[dict[type[PgRulesError], str]] = {
 }
 
 # Their own words are the same in every store, so the server's are not repeated.
-_OWN_WORDS: Final = (errors.RuleNotFound, errors.DuplicateRule)
+_OWN_WORDS: Final = (
+    errors.RuleNotFound,
+    errors.SchemaNotFound,
+    errors.DuplicateRule,
+    errors.DuplicateDerivedField,
+)
 
 
 @dataclass(slots=True)
@@ -110,6 +127,10 @@ def _from_language(error: CelError, operation: str, subject: object) -> PgRulesE
     if isinstance(error, InvalidExpression):
         # The detail has every problem, each with its own hint.
         context |= {"detail": error.detail, "hint": "", "problems": error.problems}
+    elif isinstance(error, InvalidSchema):
+        context |= {"detail": error.detail, "hint": "", "violations": error.violations}
+    elif isinstance(error, InvalidDerivedFields):
+        context |= {"detail": error.detail, "hint": "", "fields": error.fields}
     return _BY_SQLSTATE[error.sqlstate](error.message, **context)
 
 
