@@ -13,7 +13,7 @@ SET LOCAL ROLE rules_owner;
 CREATE FUNCTION rules_internal.raise_failure(
     p_operation text, p_subject text, p_failure jsonb
 ) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
 DECLARE
     v_message constant text := p_operation || ': ' || (p_failure ->> 'message');

@@ -19,7 +19,7 @@ is the reason of an evaluation that failed, and NULL otherwise; trace lists the 
 
 CREATE FUNCTION rules_internal.raise_not_found(p_operation text, p_rule_id uuid)
 RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
 BEGIN
     RAISE EXCEPTION '%: rule % not found', p_operation, coalesce(p_rule_id::text, 'NULL')
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION rules_internal.raise_not_found(text, uuid) IS
 
 CREATE FUNCTION rules_internal.raise_null(p_operation text, p_argument text)
 RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
 BEGIN
     RAISE EXCEPTION '%: % is NULL', p_operation, p_argument

@@ -17,7 +17,7 @@ BEGIN
             VALUES
             (
                 'rules_internal.raise_failure(text,text,jsonb)',
-                'plpgsql IMMUTABLE PARALLEL SAFE',
+                'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
             ),

@@ -17,13 +17,13 @@ BEGIN
             VALUES
             (
                 'rules_internal.raise_not_found(text,uuid)',
-                'plpgsql IMMUTABLE PARALLEL SAFE',
+                'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
             ),
             (
                 'rules_internal.raise_null(text,text)',
-                'plpgsql IMMUTABLE PARALLEL SAFE',
+                'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
             ),
