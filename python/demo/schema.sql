@@ -26,7 +26,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS flights_demo.decisions (
 COMMENT ON TABLE flights_demo.decisions IS
     'A row for each rule that fired for a flight, and for each that had no answer '
     '(error is not null). Rules that did not fire leave no row.';
-GRANT SELECT, INSERT, DELETE ON flights_demo.decisions TO rules_app;
+GRANT SELECT, INSERT ON flights_demo.decisions TO rules_app;
 
 -- A table of one's own is kept apart by tenant in the way that the engine's tables are.
 ALTER TABLE flights_demo.decisions ENABLE ROW LEVEL SECURITY;
