@@ -13,6 +13,7 @@ from pgrules.migrate import (
     connection_environment,
     find_project,
     parse_plan,
+    run_sqitch,
 )
 
 PLAN = """\
@@ -177,6 +178,25 @@ def test_a_malformed_connection_string_is_refused_without_repeating_it(
 def test_an_option_that_sqitch_cannot_be_given_is_refused() -> None:
     with pytest.raises(MigrationError, match="keepalives_idle"):
         connection_environment("postgresql:///prod?keepalives_idle=5")
+
+
+def test_the_password_is_in_no_argument_and_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQ-SECURITY-003: arguments can be read by every user of the machine."""
+    # Stands in for Sqitch, to see what it is given.
+    recorder = tmp_path / "sqitch"
+    recorder.write_text('#!/bin/sh\necho "arguments $*"\necho "password $PGPASSWORD"\n')
+    recorder.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    shown: list[str] = []
+    run_sqitch(
+        Project(tmp_path, ()),
+        "postgresql://ada:s3cret@localhost/prod",
+        ["deploy", "--verify"],
+        show=shown.append,
+    )
+    assert shown == ["arguments deploy --target db:pg: --verify", "password s3cret"]
 
 
 def failure(output: str) -> MigrationError:
