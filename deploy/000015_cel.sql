@@ -3047,7 +3047,7 @@ def _map_optional(node: Loop, looped: Closure, transform: Closure) -> Closure:
         message = (
             f"no such overload: optFlatMap needs an optional, not {type_of(value)}"
         )
-        raise at(EvaluationError(f"no such overload: {message}"), place)
+        raise at(EvaluationError(message), place)
 
     return map_optional
 
@@ -7456,11 +7456,16 @@ def index(state: Evaluation, container: Value, key: Value) -> Value:
 
 
 def index_optionally(state: Evaluation, container: Value, key: Value) -> Optional:
-    """``container[?key]``: an optional, which is absent where the key is."""
+    """``container[?key]``: an optional, which is absent where the key is.
+
+    A map has nothing under a value that can be no key, as ``in`` says.
+    """
     if type(container) is Optional:
         if not container.present:
             return container
         container = container.value
+    if type(container) is dict and not contains(state, key, container):
+        return ABSENT
     found, value = _find(container, key)
     return Optional(value) if found else ABSENT
 
@@ -8829,11 +8834,13 @@ def _dyn(state: Evaluation, value: Value) -> Value:
 
 
 def _on_strings(
-    name: str, test: Callable[[str, str], bool]
+    name: str, test: Callable[[str, str], bool], *, whole: bool = False
 ) -> Callable[[Evaluation, Value, Value], bool]:
+    """A test of two strings, which reads the ``whole`` text or as much as the part."""
+
     def implementation(state: Evaluation, text: Value, part: Value) -> bool:
         if type(text) is str and type(part) is str:
-            state.charge(len(text) // CHARACTERS_PER_UNIT)
+            state.charge(len(text if whole else part) // CHARACTERS_PER_UNIT)
             return test(text, part)
         raise no_overload(name, text, part)
 
@@ -8944,7 +8951,7 @@ _CORE = library(
         Function(
             "contains",
             ("string.(string) -> bool",),
-            _on_strings("contains", lambda text, part: part in text),
+            _on_strings("contains", lambda text, part: part in text, whole=True),
         ),
         Function(
             "startsWith",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import compiling, one_rule, rule_set
+from . import compiling, expressions, one_rule, rule_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,4 +20,5 @@ WORKLOADS: dict[str, Callable[[Surroundings], Workload]] = {
     "one_rule": one_rule.workload,
     "rule_set": rule_set.workload,
     "compiling": compiling.workload,
+    "expressions": expressions.workload,
 }

@@ -37,11 +37,13 @@ def _dyn(state: Evaluation, value: Value) -> Value:
 
 
 def _on_strings(
-    name: str, test: Callable[[str, str], bool]
+    name: str, test: Callable[[str, str], bool], *, whole: bool = False
 ) -> Callable[[Evaluation, Value, Value], bool]:
+    """A test of two strings, which reads the ``whole`` text or as much as the part."""
+
     def implementation(state: Evaluation, text: Value, part: Value) -> bool:
         if type(text) is str and type(part) is str:
-            state.charge(len(text) // CHARACTERS_PER_UNIT)
+            state.charge(len(text if whole else part) // CHARACTERS_PER_UNIT)
             return test(text, part)
         raise no_overload(name, text, part)
 
@@ -152,7 +154,7 @@ _CORE = library(
         Function(
             "contains",
             ("string.(string) -> bool",),
-            _on_strings("contains", lambda text, part: part in text),
+            _on_strings("contains", lambda text, part: part in text, whole=True),
         ),
         Function(
             "startsWith",
