@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cel
 import celpy
 from cel_expr_python import cel as google
-from celpy.adapter import CELJSONDecoder
+from celpy.adapter import CELJSONDecoder, json_to_cel
 
 from pgrules.cel import compile_expression
 from pgrules.cel.facts import parse_facts
@@ -170,6 +170,6 @@ def _runners(rule: Rule) -> Iterator[Runner]:
     interpreted = environment.program(environment.compile(rule.expression))
     yield Runner(
         "cel-python",
-        lambda facts: interpreted.evaluate(celpy.json_to_cel(facts)),
+        lambda facts: interpreted.evaluate(json_to_cel(facts)),
         lambda text: interpreted.evaluate(json.loads(text, cls=CELJSONDecoder)),
     )
