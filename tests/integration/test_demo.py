@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,7 @@ from rich.console import Console
 from python.demo import __main__ as demo
 from python.demo import flights, next_steps, report
 from python.demo.policies import read_policies
+from tests.fixtures import sqitch
 from tests.fixtures.database import Database
 
 FLIGHTS = 3_000
@@ -173,6 +176,24 @@ def test_a_tenant_of_the_demo_sees_its_own_decisions_only(database: Database) ->
 
     assert seen <= {rule.name for rule in fairwing.rules}
     assert not seen & {rule.name for rule in skyledger.rules}
+
+
+@pytest.mark.integration
+def test_pgrules_can_be_reverted_while_the_tables_of_the_demo_are_there(
+    database: Database,
+) -> None:
+    run(database)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pgrules", "migrate", "down", "--yes"],
+        cwd=sqitch.ROOT,
+        env={**os.environ, "DATABASE_URL": database.dsn},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.integration
