@@ -134,6 +134,9 @@ build_image() {
             --volume "$state/pip:/run/pip:ro" --volume "$state/pip/pip.conf:/etc/pip.conf:ro" \
             "$root" >"$state/build.log" 2>&1 </dev/null ||
             { tail -n 40 "$state/build.log" >&2; die "the image cannot be built"; }
+        # What earlier contents left, except where a run still uses it.
+        podman image ls --format '{{.Repository}}:{{.Tag}}' localhost/pgrules-postgres | grep -vxF "$image" |
+            xargs -r podman image rm >/dev/null 2>&1 || true
     fi
     echo "$image"
 }
