@@ -80,10 +80,15 @@ WITH CHECK (true);
 COMMENT ON TABLE rules.schemas IS
 'Versions of the tenant''s schema: object names, their fields and the fields'' types.
 Written by rules.set_schema.';
+COMMENT ON COLUMN rules.schemas.tenant_id IS 'The tenant that the schema belongs to.';
+COMMENT ON COLUMN rules.schemas.id IS 'Unique within the tenant.';
 COMMENT ON COLUMN rules.schemas.version IS '1, 2, 3 ... of each tenant.';
 COMMENT ON COLUMN rules.schemas.definition IS
 'For example {"User": {"Age": "int"}}; never changes.';
 COMMENT ON COLUMN rules.schemas.active IS 'Whether rules are compiled against it.';
+COMMENT ON COLUMN rules.schemas.created_at IS 'When the version was stored.';
+COMMENT ON COLUMN rules.schemas.updated_at IS
+'When it was last made active or inactive.';
 
 GRANT SELECT ON rules.schemas TO rules_app, rules_tenant;
 

@@ -52,11 +52,16 @@ WITH CHECK (true);
 COMMENT ON TABLE rules.derived_fields IS
 'Named expressions over facts and other derived fields; rules use them like facts. A
 row whose expression does not compile is refused: RE020.';
+COMMENT ON COLUMN rules.derived_fields.tenant_id IS
+'The tenant that the field belongs to.';
+COMMENT ON COLUMN rules.derived_fields.id IS 'Unique within the tenant.';
 COMMENT ON COLUMN rules.derived_fields.name IS
 'A name that rules use; unique within the tenant.';
 COMMENT ON COLUMN rules.derived_fields.expression IS 'What it computes, in CEL.';
 COMMENT ON COLUMN rules.derived_fields.dependencies IS
 'The names that the expression uses, as an array; kept by the engine.';
+COMMENT ON COLUMN rules.derived_fields.created_at IS 'When the field was added.';
+COMMENT ON COLUMN rules.derived_fields.updated_at IS 'When the row last changed.';
 
 GRANT SELECT, DELETE ON rules.derived_fields TO rules_app, rules_tenant;
 GRANT INSERT (tenant_id, id, name, expression), UPDATE (name, expression)

@@ -55,8 +55,16 @@ WITH CHECK (true);
 
 COMMENT ON TABLE rules.schema_changelog IS
 'One row for each change of the active schema, written by rules.set_schema.';
+COMMENT ON COLUMN rules.schema_changelog.tenant_id IS
+'The tenant whose schema changed.';
+COMMENT ON COLUMN rules.schema_changelog.id IS 'Unique within the tenant.';
 COMMENT ON COLUMN rules.schema_changelog.schema_id IS 'The version made active.';
+COMMENT ON COLUMN rules.schema_changelog.old_version IS
+'The version that was active before; NULL for the first.';
+COMMENT ON COLUMN rules.schema_changelog.new_version IS
+'The number of the version made active.';
 COMMENT ON COLUMN rules.schema_changelog.changed_by IS 'The login (session_user).';
+COMMENT ON COLUMN rules.schema_changelog.changed_at IS 'When it changed.';
 COMMENT ON COLUMN rules.schema_changelog.compiled IS
 'Active rules and derived fields that were compiled against the new version.';
 COMMENT ON COLUMN rules.schema_changelog.failed IS 'Those that did not compile.';

@@ -1,514 +1,396 @@
--- The rules that every object keeps, those that are added later included. A query
--- gives the objects that break the rule; what is excepted is named in it.
+-- The rules of the design, for every object there is: a new table, function, policy or
+-- view that breaks one of them fails here.
 BEGIN;
 
-SELECT plan(29);
-
--- Names of pgrules' own objects are then written with their schema.
-SET LOCAL search_path = public;
-
--- ------------------------------------------------------------------------ schemas
-
-SELECT is_empty(
-    $$
-        SELECT class.oid::regclass::text
-        FROM pg_catalog.pg_class AS class
-        WHERE class.relnamespace = 'public'::regnamespace
-        AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_depend AS depend
-            WHERE depend.objid = class.oid AND depend.deptype IN ('e', 'i', 'a')
-        )
-        UNION ALL
-        SELECT routine.oid::regprocedure::text
-        FROM pg_catalog.pg_proc AS routine
-        WHERE routine.pronamespace = 'public'::regnamespace
-        AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_depend AS depend
-            WHERE depend.objid = routine.oid AND depend.deptype = 'e'
-        )
-        UNION ALL
-        SELECT class.oid::regclass::text
-        FROM pg_catalog.pg_class AS class
-        WHERE class.relowner = 'rules_owner'::regrole
-        AND class.relnamespace NOT IN (
-            'rules'::regnamespace, 'rules_internal'::regnamespace,
-            'pg_toast'::regnamespace
-        )
-    $$,
-    'Objects are in schemas rules and rules_internal, none in public'
-);
-
-SELECT is_empty(
-    $$
-        SELECT class.oid::regclass, class.relkind
-        FROM pg_catalog.pg_class AS class
-        WHERE class.relnamespace IN (
-            'rules'::regnamespace, 'rules_internal'::regnamespace
-        ) AND (
-            class.relowner <> 'rules_owner'::regrole
-            -- Sequences number the rows of all tenants; other kinds have no policies.
-            OR class.relkind NOT IN ('r', 'v', 'i', 'c')
-            OR class.relpersistence <> 'p'
-        )
-    $$,
-    'Relations are tables, views, indexes or types, logged, and of rules_owner'
-);
-
--- ------------------------------------------------------------------------- tables
+SELECT plan(26);
 
 CREATE TEMPORARY VIEW tables AS
-SELECT class.oid::regclass AS id, class.relname, class.relrowsecurity
-    AND class.relforcerowsecurity AS is_forced
+SELECT
+    class.oid,
+    class.relnamespace AS namespace,
+    class.relname AS name,
+    class.relowner AS owner,
+    class.relrowsecurity AS is_secured,
+    class.relforcerowsecurity AS is_forced
 FROM pg_catalog.pg_class AS class
-WHERE class.relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
-AND class.relkind IN ('r', 'p')
--- It belongs to no tenant and is read by superusers only.
-AND class.oid <> 'rules_internal.before_deploy'::regclass;
+WHERE
+    class.relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+    AND class.relkind IN ('r', 'p', 'f', 'm');
 
+-- Tables that hold no tenant's rows: rules.tenants is keyed by the tenant itself.
+CREATE TEMPORARY VIEW tenant_tables AS
+SELECT * FROM tables
+WHERE
+    oid NOT IN (
+        'rules.tenants'::regclass, 'rules_internal.before_deploy'::regclass
+    );
+
+CREATE TEMPORARY VIEW routines AS
+SELECT
+    routine.*,
+    language.lanname AS language_name,
+    owner.rolsuper AS owned_by_superuser
+FROM pg_catalog.pg_proc AS routine
+INNER JOIN pg_catalog.pg_language AS language ON routine.prolang = language.oid
+INNER JOIN pg_catalog.pg_roles AS owner ON routine.proowner = owner.oid
+WHERE
+    routine.pronamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace);
+
+-- Tables.
 SELECT is_empty(
-    'SELECT id FROM tables WHERE NOT is_forced',
-    'REQ-SECURITY-002: every table has row-level security, for its owner too'
+    $$SELECT oid::regclass FROM tables WHERE owner <> 'rules_owner'::regrole$$,
+    'Every table belongs to rules_owner'
 );
-
+SELECT is_empty(
+    'SELECT oid::regclass FROM tables WHERE NOT (is_secured AND is_forced)',
+    'REQ-SECURITY-002: every table has row-level security, enabled and forced'
+);
 SELECT is_empty(
     $$
-        SELECT id FROM tables
-        WHERE id <> 'rules.tenants'::regclass
-        AND NOT EXISTS (
+        SELECT tenant_table.oid::regclass
+        FROM tenant_tables AS tenant_table
+        WHERE NOT EXISTS (
             SELECT FROM pg_catalog.pg_attribute AS attribute
-            WHERE attribute.attrelid = tables.id
-            AND attribute.attname = 'tenant_id'
-            AND attribute.atttypid = 'uuid'::regtype
-            AND attribute.attnotnull
+            WHERE
+                attribute.attrelid = tenant_table.oid
+                AND attribute.attname = 'tenant_id'
+                AND attribute.atttypid = 'uuid'::regtype
+                AND attribute.attnotnull
         )
     $$,
-    'REQ-TENANT-001: every table says whose its rows are: tenant_id uuid NOT NULL'
+    'Every table has a tenant_id, which is a uuid and not NULL'
 );
-
+SELECT is_empty(
+    $$
+        SELECT con.conrelid::regclass, con.conname
+        FROM pg_catalog.pg_constraint AS con
+        INNER JOIN tenant_tables AS tenant_table ON con.conrelid = tenant_table.oid
+        INNER JOIN pg_catalog.pg_attribute AS first
+            ON con.conrelid = first.attrelid AND con.conkey[1] = first.attnum
+        WHERE
+            con.contype IN ('p', 'u', 'f', 'x')
+            AND first.attname <> 'tenant_id'
+            -- A login has one tenant at the most, and only administrators see it.
+            AND con.conname <> 'tenant_logins_login_key'
+    $$,
+    'REQ-TENANT-001: every key and foreign key starts with the tenant'
+);
 SELECT is_empty(
     $$
         SELECT index.indexrelid::regclass
         FROM pg_catalog.pg_index AS index
-        INNER JOIN tables ON index.indrelid = tables.id
-        INNER JOIN pg_catalog.pg_attribute AS first
+        INNER JOIN tenant_tables AS tenant_table ON index.indrelid = tenant_table.oid
+        LEFT JOIN pg_catalog.pg_attribute AS first
             ON index.indrelid = first.attrelid AND index.indkey[0] = first.attnum
-        WHERE (index.indisunique OR index.indisprimary OR index.indisexclusion)
-        AND first.attname <> 'tenant_id'
-        AND index.indexrelid NOT IN (
-            'rules.tenants_pkey'::regclass,
-            -- Only administrators write there.
-            'rules.tenant_logins_login_key'::regclass
-        )
+        WHERE
+            index.indisunique
+            AND first.attname IS DISTINCT FROM 'tenant_id'
+            AND index.indexrelid::regclass::text
+            NOT LIKE '%tenant_logins_login_key'
     $$,
-    'Every unique key starts with the tenant: a violation tells nobody of others'
+    'REQ-TENANT-001: every unique index starts with the tenant'
 );
-
 SELECT is_empty(
     $$
-        SELECT con.conname
+        SELECT con.conrelid::regclass, con.conname
         FROM pg_catalog.pg_constraint AS con
-        INNER JOIN tables ON con.conrelid = tables.id
-        INNER JOIN pg_catalog.pg_attribute AS source
-            ON con.conrelid = source.attrelid AND con.conkey[1] = source.attnum
-        INNER JOIN pg_catalog.pg_attribute AS target
-            ON con.confrelid = target.attrelid AND con.confkey[1] = target.attnum
-        WHERE con.contype = 'f' AND (
-            source.attname <> 'tenant_id'
-            OR target.attname <> CASE
-                WHEN con.confrelid = 'rules.tenants'::regclass THEN 'id'
-                ELSE 'tenant_id'
-            END
-            OR con.confdeltype <> 'c'
-        )
+        INNER JOIN tables ON con.conrelid = tables.oid
+        WHERE con.contype = 'f' AND con.confdeltype <> 'c'
     $$,
-    'REQ-SCHEMA-006: foreign keys start with the tenant and are ON DELETE CASCADE'
+    'REQ-SCHEMA-006: every foreign key is ON DELETE CASCADE'
 );
-
-SELECT is_empty(
-    $$
-        SELECT con.conname FROM pg_catalog.pg_constraint AS con
-        INNER JOIN tables ON con.conrelid = tables.id
-        WHERE con.contype = 'f' AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_index AS index
-            WHERE index.indrelid = con.conrelid
-            AND (index.indkey::smallint[])[0:cardinality(con.conkey) - 1]
-            OPERATOR(pg_catalog.@>) con.conkey
-        )
-    $$,
-    'REQ-SCHEMA-007: every foreign key has an index, so that a cascade finds its rows'
-);
-
 SELECT is_empty(
     $$
         SELECT attribute.attrelid::regclass, attribute.attname
         FROM pg_catalog.pg_attribute AS attribute
-        INNER JOIN tables ON attribute.attrelid = tables.id
-        WHERE attribute.attnum > 0 AND (
-            attribute.atttypid IN ('timestamp'::regtype, 'date'::regtype)
-            OR attribute.attidentity <> ''
-            OR EXISTS (
-                SELECT FROM pg_catalog.pg_attrdef AS def
-                WHERE def.adrelid = attribute.attrelid
-                AND def.adnum = attribute.attnum
-                AND pg_catalog.pg_get_expr(def.adbin, def.adrelid) ~ 'nextval'
+        INNER JOIN tables ON attribute.attrelid = tables.oid
+        WHERE attribute.atttypid IN ('timestamp'::regtype, 'timetz'::regtype)
+    $$,
+    'Every time is a timestamptz'
+);
+SELECT is_empty(
+    $$
+        SELECT attribute.attrelid::regclass, attribute.attname
+        FROM pg_catalog.pg_attribute AS attribute
+        INNER JOIN tables ON attribute.attrelid = tables.oid
+        WHERE
+            attribute.atttypid = 'jsonb'::regtype
+            AND NOT attribute.attisdropped
+            AND NOT EXISTS (
+                SELECT
+                FROM pg_catalog.pg_index AS index
+                INNER JOIN pg_catalog.pg_class AS class ON index.indexrelid = class.oid
+                INNER JOIN pg_catalog.pg_am AS method ON class.relam = method.oid
+                WHERE
+                    index.indrelid = attribute.attrelid
+                    AND attribute.attnum = ANY (index.indkey)
+                    AND method.amname = 'gin'
             )
-        )
-    $$,
-    'Times are timestamptz, and no column is numbered by a sequence'
-);
-
-SELECT is_empty(
-    $$
-        SELECT con.conname FROM pg_catalog.pg_constraint AS con
-        INNER JOIN tables ON con.conrelid = tables.id
-        WHERE NOT starts_with(con.conname, tables.relname || '_')
-        UNION ALL
-        SELECT class.relname FROM pg_catalog.pg_index AS index
-        INNER JOIN tables ON index.indrelid = tables.id
-        INNER JOIN pg_catalog.pg_class AS class ON index.indexrelid = class.oid
-        WHERE NOT starts_with(class.relname, tables.relname || '_')
-        UNION ALL
-        SELECT trigger.tgname FROM pg_catalog.pg_trigger AS trigger
-        INNER JOIN tables ON trigger.tgrelid = tables.id
-        WHERE NOT trigger.tgisinternal
-        AND NOT starts_with(trigger.tgname, tables.relname || '_')
-    $$,
-    'Constraints, indexes and triggers are named for their table'
-);
-
-SELECT is_empty(
-    $$
-        SELECT attribute.attrelid::regclass, attribute.attname
-        FROM pg_catalog.pg_attribute AS attribute
-        INNER JOIN tables ON attribute.attrelid = tables.id
-        WHERE attribute.atttypid = 'jsonb'::regtype
-        AND attribute.attnum > 0
-        AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_index AS index
-            INNER JOIN pg_catalog.pg_class AS class ON index.indexrelid = class.oid
-            INNER JOIN pg_catalog.pg_am AS method ON class.relam = method.oid
-            WHERE index.indrelid = attribute.attrelid
-            AND index.indkey[0] = attribute.attnum
-            AND method.amname = 'gin'
-        )
     $$,
     'REQ-SCHEMA-008: every jsonb column has a GIN index'
 );
-
 SELECT is_empty(
     $$
-        SELECT attribute.attrelid::regclass
-        FROM pg_catalog.pg_attribute AS attribute
-        INNER JOIN tables ON attribute.attrelid = tables.id
-        WHERE attribute.attname = 'updated_at'
-        AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_trigger AS trigger
-            WHERE trigger.tgrelid = attribute.attrelid
-            AND trigger.tgfoid = 'rules_internal.stamp_row'::regproc
-            AND trigger.tgenabled = 'O'
-            -- BEFORE, UPDATE, FOR EACH ROW, whatever is updated
-            AND trigger.tgtype = 1 + 2 + 16
-            AND trigger.tgattr::text = ''
-            AND trigger.tgqual IS NULL
-        )
-    $$,
-    'REQ-SCHEMA-010: a trigger keeps every updated_at'
-);
-
--- ----------------------------------------------------------------------- policies
-
-SELECT is_empty(
-    $$
-        SELECT policy.tablename, policy.policyname
-        FROM pg_catalog.pg_policies AS policy
-        WHERE policy.schemaname IN ('rules', 'rules_internal') AND NOT (
-            policy.permissive = 'PERMISSIVE'
-            AND policy.cmd = 'ALL'
-            AND cardinality(policy.roles) = 1
-            AND policy.policyname = policy.tablename || '_' || policy.roles[1]
-            AND policy.qual = policy.with_check
-        )
-    $$,
-    'A policy is for one role, all commands, what is read and what is written alike'
-);
-
-SELECT is_empty(
-    $$
-        SELECT policy.policyname, policy.qual
-        FROM pg_catalog.pg_policies AS policy
-        WHERE policy.schemaname IN ('rules', 'rules_internal') AND NOT CASE
-            WHEN policy.roles[1] IN ('rules_app', 'rules_tenant')
-                THEN policy.qual = format(
-                    '(%s = rules.current_tenant_id())',
-                    CASE policy.tablename WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END
-                )
-            -- The resolver reads it, and so cannot be asked by its policy.
-            WHEN policy.policyname = 'tenant_logins_rules_owner'
-                THEN policy.qual = '(login = SESSION_USER)'
-            ELSE policy.roles[1] IN ('rules_admin', 'rules_owner')
-                AND policy.qual = 'true'
-        END
-    $$,
-    'REQ-TENANT-002: rules_app and rules_tenant pass by the resolver and nothing else'
-);
-
-SELECT is_empty(
-    $$
-        SELECT policy.policyname FROM pg_catalog.pg_policies AS policy
-        WHERE policy.schemaname IN ('rules', 'rules_internal')
-        AND policy.roles = '{rules_admin}'
-        AND policy.tablename NOT IN ('tenants', 'tenant_logins')
-    $$,
-    'rules_admin manages tenants and logins, and reads no rules'
-);
-
-SELECT is_empty(
-    $$
-        SELECT tables.id, acl.grantee::regrole
-        FROM tables
-        INNER JOIN pg_catalog.pg_class AS class ON tables.id = class.oid
-        CROSS JOIN LATERAL aclexplode(class.relacl) AS acl
-        WHERE acl.grantee <> class.relowner
-        AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_policy AS policy
-            WHERE policy.polrelid = tables.id AND acl.grantee = ANY(policy.polroles)
-        )
-    $$,
-    'Whoever has a privilege on a table has a policy there'
-);
-
--- --------------------------------------------------------------------- privileges
-
-SELECT is_empty(
-    $$
-        SELECT class.oid::regclass, acl.grantee::regrole, acl.privilege_type
+        SELECT class.oid::regclass
         FROM pg_catalog.pg_class AS class
-        CROSS JOIN LATERAL aclexplode(class.relacl) AS acl
-        WHERE class.relnamespace IN (
-            'rules'::regnamespace, 'rules_internal'::regnamespace
-        ) AND acl.grantee <> class.relowner AND (
-            acl.privilege_type NOT IN ('SELECT', 'DELETE')
-            OR acl.is_grantable
-            OR acl.grantee NOT IN (
-                'rules_app'::regrole, 'rules_tenant'::regrole, 'rules_admin'::regrole
-            )
-        )
-        UNION ALL
-        SELECT class.oid::regclass, acl.grantee::regrole, acl.privilege_type
-        FROM pg_catalog.pg_attribute AS attribute
-        INNER JOIN pg_catalog.pg_class AS class ON attribute.attrelid = class.oid
-        CROSS JOIN LATERAL aclexplode(attribute.attacl) AS acl
-        WHERE class.relnamespace IN (
-            'rules'::regnamespace, 'rules_internal'::regnamespace
-        ) AND (acl.privilege_type NOT IN ('INSERT', 'UPDATE') OR acl.is_grantable)
+        WHERE
+            class.relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+            AND class.relkind = 'S'
     $$,
-    'No TRUNCATE, REFERENCES or TRIGGER; writing is given by column; nothing to PUBLIC'
+    'Nothing is numbered by a sequence, which tells of other tenants'
+);
+SELECT is_empty(
+    $$
+        SELECT con.conrelid::regclass, con.conname
+        FROM pg_catalog.pg_constraint AS con
+        INNER JOIN tables ON con.conrelid = tables.oid
+        WHERE con.conname NOT LIKE tables.name || '\_%'
+        UNION ALL
+        SELECT index.indrelid::regclass, class.relname
+        FROM pg_catalog.pg_index AS index
+        INNER JOIN tables ON index.indrelid = tables.oid
+        INNER JOIN pg_catalog.pg_class AS class ON index.indexrelid = class.oid
+        WHERE class.relname NOT LIKE tables.name || '\_%'
+    $$,
+    'Constraints and indexes are named for their table'
+);
+SELECT is_empty(
+    $$
+        SELECT tables.oid::regclass
+        FROM tables
+        WHERE
+            tables.namespace = 'rules'::regnamespace
+            AND EXISTS (
+                SELECT FROM pg_catalog.pg_attribute AS attribute
+                WHERE
+                    attribute.attrelid = tables.oid
+                    AND attribute.attname = 'updated_at'
+            )
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_trigger AS trigger
+                WHERE
+                    trigger.tgrelid = tables.oid
+                    AND trigger.tgfoid = 'rules_internal.stamp_row()'::regprocedure
+                    AND trigger.tgenabled = 'O'
+            )
+    $$,
+    'REQ-SCHEMA-010: every updated_at is kept by a trigger'
 );
 
+-- Policies.
+SELECT is_empty(
+    $$
+        SELECT policy.polrelid::regclass, policy.polname
+        FROM pg_catalog.pg_policy AS policy
+        INNER JOIN tables ON policy.polrelid = tables.oid
+        WHERE
+            policy.polcmd <> '*'
+            OR NOT policy.polpermissive
+            OR array_length(policy.polroles, 1) <> 1
+            OR policy.polname <> tables.name || '_' || policy.polroles[1]::regrole
+            OR policy.polqual IS NULL
+            OR policy.polwithcheck IS NULL
+    $$,
+    'A policy is of one role, for all commands, named <table>_<role>'
+);
+SELECT is_empty(
+    $$
+        SELECT policy.polrelid::regclass, policy.polname
+        FROM pg_catalog.pg_policy AS policy
+        INNER JOIN tables ON policy.polrelid = tables.oid
+        WHERE
+            policy.polroles[1]::regrole::text IN ('rules_app', 'rules_tenant')
+            AND (
+                pg_get_expr(policy.polqual, policy.polrelid)
+                NOT IN (
+                    '(tenant_id = current_tenant_id())',
+                    '(tenant_id = rules.current_tenant_id())'
+                )
+                OR pg_get_expr(policy.polwithcheck, policy.polrelid)
+                <> pg_get_expr(policy.polqual, policy.polrelid)
+            )
+            AND policy.polrelid <> 'rules.tenants'::regclass
+    $$,
+    'REQ-SECURITY-002: applications and tenants see and write by the resolver alone'
+);
+SELECT is_empty(
+    $$
+        SELECT policy.polrelid::regclass, policy.polname
+        FROM pg_catalog.pg_policy AS policy
+        INNER JOIN tables ON policy.polrelid = tables.oid
+        WHERE
+            pg_get_expr(policy.polqual, policy.polrelid) = 'true'
+            AND policy.polroles[1]::regrole::text
+            NOT IN ('rules_owner', 'rules_admin')
+        UNION ALL
+        SELECT policy.polrelid::regclass, policy.polname
+        FROM pg_catalog.pg_policy AS policy
+        WHERE
+            policy.polroles[1] = 'rules_admin'::regrole
+            AND policy.polrelid
+            NOT IN ('rules.tenants'::regclass, 'rules.tenant_logins'::regclass)
+    $$,
+    'REQ-TENANT-001: who sees all rows is the owner, and the administrator of tenants'
+);
+SELECT is_empty(
+    $$
+        SELECT tenant_table.oid::regclass, role.name
+        FROM
+            tenant_tables AS tenant_table,
+            unnest(ARRAY['rules_app', 'rules_tenant']) AS role (name)
+        WHERE
+            has_table_privilege(role.name, tenant_table.oid, 'SELECT')
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_policy AS policy
+                WHERE
+                    policy.polrelid = tenant_table.oid
+                    AND policy.polroles[1]::regrole::text = role.name
+            )
+    $$,
+    'Where a role may read there is a policy for it'
+);
+
+-- Functions.
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            CASE language_name
+                WHEN 'plpython3u' THEN NOT owned_by_superuser
+                ELSE proowner <> 'rules_owner'::regrole
+            END
+    $$,
+    'Functions belong to rules_owner, and those in PL/Python to a superuser'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE language_name NOT IN ('sql', 'plpgsql', 'plpython3u')
+    $$,
+    'Functions are in SQL, PL/pgSQL or PL/Python'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            prosecdef
+            AND (
+                proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
+                OR language_name = 'plpython3u'
+                OR owned_by_superuser
+            )
+    $$,
+    'SECURITY DEFINER has its own search_path and no superuser''s rights'
+);
+SELECT set_eq(
+    'SELECT proname FROM routines WHERE prosecdef',
+    $$
+        VALUES
+        ('bound_tenant'::name),
+        ('check_derived_fields'),
+        ('set_schema'),
+        ('activate_schema')
+    $$,
+    'SECURITY DEFINER is for what has no other way'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE has_function_privilege('public', oid, 'EXECUTE')
+    $$,
+    'No function is for everyone'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            pronamespace = 'rules'::regnamespace
+            AND prosrc || coalesce(pg_get_function_sqlbody(oid), '')
+            !~ 'rules\.(current_tenant_id|evaluate)\('
+            AND proname <> 'current_tenant_id'
+    $$,
+    'Every function for users asks for the tenant'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            language_name = 'plpgsql'
+            AND proparallel = 's'
+            AND prosrc ~* '\mexception\s+when\m'
+    $$,
+    'No function of parallel plans has an EXCEPTION block, which fails there'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            pronamespace = 'rules'::regnamespace
+            AND provolatile = 's'
+            AND proparallel <> 's'
+    $$,
+    'What only reads may run in parallel plans'
+);
+
+-- Views.
+SELECT is_empty(
+    $$
+        SELECT class.oid::regclass
+        FROM pg_catalog.pg_class AS class
+        WHERE
+            class.relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+            AND class.relkind = 'v'
+            AND (
+                class.relowner <> 'rules_owner'::regrole
+                OR EXISTS (
+                    -- A view reads with its owner's rights, past the policies.
+                    SELECT
+                    FROM pg_catalog.pg_rewrite AS rewrite
+                    INNER JOIN pg_catalog.pg_depend AS dependency
+                        ON rewrite.oid = dependency.objid
+                    INNER JOIN tables ON dependency.refobjid = tables.oid
+                    WHERE rewrite.ev_class = class.oid
+                )
+            )
+    $$,
+    'REQ-SECURITY-002: no view reads a table of tenants'
+);
+
+-- Comments.
+SELECT is_empty(
+    $$
+        SELECT class.oid::regclass::text
+        FROM pg_catalog.pg_class AS class
+        WHERE
+            class.relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+            AND class.relkind IN ('r', 'p', 'v', 'm', 'f')
+            AND obj_description(class.oid, 'pg_class') IS NULL
+        UNION ALL
+        SELECT routines.oid::regprocedure::text
+        FROM routines
+        WHERE obj_description(routines.oid, 'pg_proc') IS NULL
+        UNION ALL
+        SELECT class.oid::regclass::text
+        FROM pg_catalog.pg_class AS class
+        WHERE
+            class.relnamespace = 'rules'::regnamespace
+            AND class.relkind = 'c'
+            AND obj_description(class.reltype, 'pg_type') IS NULL
+    $$,
+    'Every table, view, type and function has a comment'
+);
 SELECT is_empty(
     $$
         SELECT attribute.attrelid::regclass, attribute.attname
         FROM pg_catalog.pg_attribute AS attribute
-        INNER JOIN tables ON attribute.attrelid = tables.id
-        CROSS JOIN LATERAL aclexplode(attribute.attacl) AS acl
-        WHERE attribute.attname IN (
-            'created_at', 'updated_at', 'changed_at', 'changed_by', 'dependencies'
-        )
-        OR (
-            acl.privilege_type = 'UPDATE'
-            AND attribute.attname IN ('id', 'tenant_id')
-            AND attribute.attrelid <> 'rules.tenant_logins'::regclass
-        )
+        INNER JOIN tables ON attribute.attrelid = tables.oid
+        WHERE
+            tables.namespace = 'rules'::regnamespace
+            AND attribute.attnum > 0
+            AND NOT attribute.attisdropped
+            AND col_description(attribute.attrelid, attribute.attnum) IS NULL
     $$,
-    'STORE-5: nobody writes the times, nor moves a row to another id or tenant'
-);
-
--- ---------------------------------------------------------------------- functions
-
-CREATE TEMPORARY VIEW functions AS
-SELECT
-    routine.oid::regprocedure AS id, routine.pronamespace::regnamespace AS schema,
-    routine.provolatile AS volatility, routine.proparallel AS parallel,
-    routine.prosecdef AS is_definer, routine.proconfig AS settings,
-    routine.prosrc AS source, routine.proacl AS acl, routine.proowner AS owner,
-    routine.prorettype::regtype AS result, language.lanname AS language
-FROM pg_catalog.pg_proc AS routine
-INNER JOIN pg_catalog.pg_language AS language ON routine.prolang = language.oid
-WHERE routine.pronamespace IN (
-    'rules'::regnamespace, 'rules_internal'::regnamespace
-);
-
-SELECT is_empty(
-    $$
-        SELECT functions.id, acl.grantee::regrole
-        FROM functions
-        CROSS JOIN LATERAL aclexplode(
-            coalesce(functions.acl, acldefault('f', functions.owner))
-        ) AS acl
-        WHERE acl.grantee <> functions.owner AND (
-            acl.is_grantable
-            OR acl.grantee NOT IN (
-                'rules_app'::regrole, 'rules_tenant'::regrole, 'rules_admin'::regrole,
-                -- Which calls the core, whose owner is a superuser.
-                'rules_owner'::regrole
-            )
-        )
-    $$,
-    'No function is for everybody'
-);
-
-SELECT is_empty(
-    $$
-        SELECT id, settings FROM functions
-        WHERE is_definer
-        AND settings IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
-    $$,
-    'A SECURITY DEFINER function has a search_path of its own'
-);
-
-SELECT set_eq(
-    'SELECT id::text FROM functions WHERE is_definer',
-    ARRAY[
-        'rules_internal.bound_tenant()',
-        'rules_internal.check_derived_fields()',
-        'rules.activate_schema(integer,boolean)',
-        'rules.set_schema(jsonb,boolean)'
-    ],
-    'SECURITY DEFINER is the exception, and these are all'
-);
-
-SELECT is_empty(
-    $$
-        SELECT functions.id, functions.owner::regrole
-        FROM functions
-        INNER JOIN pg_catalog.pg_roles AS owner ON functions.owner = owner.oid
-        WHERE CASE
-            -- Its owner could turn it into SECURITY DEFINER.
-            WHEN functions.language = 'plpython3u' THEN NOT owner.rolsuper
-            ELSE owner.rolname <> 'rules_owner'
-        END OR functions.language NOT IN ('sql', 'plpgsql', 'plpython3u')
-    $$,
-    'Functions are of rules_owner, those in PL/Python of a superuser'
-);
-
-SELECT is_empty(
-    $$
-        SELECT id FROM functions
-        WHERE language = 'plpython3u'
-        AND (schema <> 'rules_internal'::regnamespace OR volatility <> 's'
-        OR parallel <> 's' OR source ~ 'plpy\s*\.' OR source ~ 'import\s+plpy')
-    $$,
-    'PL/Python is the core''s: STABLE, PARALLEL SAFE, without SPI'
-);
-
-SELECT is_empty(
-    $$
-        SELECT id FROM functions
-        WHERE parallel = 'r' OR (
-            parallel = 's' AND (
-                volatility = 'v'
-                OR language <> 'plpython3u'
-                AND source ~* '\m(EXCEPTION\s+WHEN|INSERT INTO|UPDATE|DELETE FROM)\M'
-            )
-        )
-    $$,
-    'What may run in parallel workers neither writes nor catches errors'
-);
-
-SELECT is_empty(
-    $$
-        SELECT id FROM functions
-        WHERE volatility = 'i'
-    $$,
-    'Nothing is IMMUTABLE: a cached plan would keep one tenant''s answer'
-);
-
-SELECT is_empty(
-    $$
-        SELECT id, volatility, parallel FROM functions
-        WHERE schema = 'rules'::regnamespace
-        AND (volatility, parallel) IS DISTINCT FROM ('s', 's')
-        AND id::text NOT IN (
-            'rules.set_tenant(uuid)',
-            'rules.set_schema(jsonb,boolean)',
-            'rules.activate_schema(integer,boolean)'
-        )
-    $$,
-    'What only reads is STABLE and PARALLEL SAFE'
-);
-
--- ----------------------------------------------------------------------- comments
-
-SELECT is_empty(
-    $$
-        SELECT id::text FROM functions WHERE obj_description(id, 'pg_proc') IS NULL
-        UNION ALL
-        SELECT class.oid::regclass::text FROM pg_catalog.pg_class AS class
-        WHERE class.relnamespace IN (
-            'rules'::regnamespace, 'rules_internal'::regnamespace
-        ) AND class.relkind IN ('r', 'v')
-        AND obj_description(class.oid, 'pg_class') IS NULL
-        UNION ALL
-        SELECT type.oid::regtype::text FROM pg_catalog.pg_type AS type
-        INNER JOIN pg_catalog.pg_class AS class ON type.typrelid = class.oid
-        WHERE type.typnamespace = 'rules'::regnamespace AND class.relkind = 'c'
-        AND obj_description(type.oid, 'pg_type') IS NULL
-        UNION ALL
-        SELECT nspname FROM pg_catalog.pg_namespace
-        WHERE nspname LIKE 'rules%' AND obj_description(oid, 'pg_namespace') IS NULL
-        UNION ALL
-        SELECT rolname FROM pg_catalog.pg_roles
-        WHERE rolname IN ('rules_owner', 'rules_app', 'rules_tenant', 'rules_admin')
-        AND shobj_description(oid, 'pg_authid') IS NULL
-    $$,
-    'Every object has a comment'
-);
-
-SELECT is_empty(
-    $$
-        SELECT id, code FROM functions
-        CROSS JOIN LATERAL (
-            SELECT DISTINCT (regexp_matches(source, '''(RE\d{3})''', 'g'))[1]
-        ) AS raised (code)
-        WHERE schema = 'rules'::regnamespace
-        AND obj_description(id, 'pg_proc') !~ code
-    $$,
-    'A comment names the errors that its function raises itself'
-);
-
--- ------------------------------------------------------------------------ PL/pgSQL
-
--- Planning a query of a table asks for the tenant.
-SET LOCAL "app.tenant_id" = 'aaaaaaaa-0000-4000-8000-000000000001';
-
-SELECT is_empty(
-    $$
-        SELECT functions.id, problem.lineno, problem.level, problem.message
-        FROM functions
-        CROSS JOIN LATERAL plpgsql_check_function_tb(functions.id) AS problem
-        WHERE functions.language = 'plpgsql'
-        AND functions.result <> 'trigger'::regtype
-        AND problem.message <> 'name of parameter "column" is reserved keyword'
-    $$,
-    'plpgsql_check has nothing to say about functions'
-);
-
-SELECT is_empty(
-    $$
-        SELECT
-            trigger.tgrelid::regclass, trigger.tgname,
-            problem.lineno, problem.level, problem.message
-        FROM pg_catalog.pg_trigger AS trigger
-        INNER JOIN functions ON trigger.tgfoid = functions.id
-        CROSS JOIN LATERAL plpgsql_check_function_tb(
-            functions.id,
-            trigger.tgrelid,
-            newtable => trigger.tgnewtable,
-            oldtable => trigger.tgoldtable
-        ) AS problem
-        WHERE NOT trigger.tgisinternal
-    $$,
-    'plpgsql_check has nothing to say about triggers'
+    'Every column of a table for users has a comment'
 );
 
 SELECT * FROM finish();
