@@ -19,9 +19,9 @@ run_pytest() {
     .venv/bin/python -m pytest -c tests/pytest.ini "$@"
 }
 
-part 'unit and conformance (no server)' run_pytest -m 'not integration' tests/unit tests/conformance
+part 'without a server' run_pytest -m 'not integration' tests
 part 'pgTAP' "$tools/pgtap.sh"
-part 'migration, integration, security' run_pytest tests/migration tests/integration tests/security
+part 'with a server' run_pytest -m integration tests
 
 echo
 if [ "${#failed[@]}" -gt 0 ]; then
