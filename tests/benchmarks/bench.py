@@ -59,9 +59,14 @@ def _table(workload: Workload, measurements: list[Measurement]) -> Table:
     table.add_column("times", justify="right", no_wrap=True)
     table.add_column("of", max_width=22)
     table.add_column("aim", max_width=18)
+    group = ""
     for measured in measurements:
         case = measured.case
-        name = case.name
+        if case.group != group:
+            group = case.group
+            table.add_section()
+            table.add_row(f"[bold]{group}[/bold]")
+        name = f"  {case.name}" if group else case.name
         if case.units > 1:
             name += f"\n  a {case.unit}: {_time(measured.median / case.units)}"
         table.add_row(

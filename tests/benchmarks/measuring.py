@@ -26,7 +26,8 @@ class Case:
     """One thing to measure.
 
     ``run`` does it once. What it returns must equal ``expected``, which is looked at
-    before anything is timed. ``compared_to`` names the case that it is a multiple of.
+    before anything is timed. ``compared_to`` names the case that it is a multiple of,
+    in the same ``group``; a workload of one kind needs no groups.
     ``units`` is how many things one run does, ``unit`` what they are called.
     ``aim`` says in words what is hoped for; nothing depends on it.
     """
@@ -38,6 +39,7 @@ class Case:
     units: int = 1
     unit: str = ""
     aim: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class _Sampler:
 
 def measure(workload: Workload, *, rounds: int) -> list[Measurement]:
     """Measure the cases of a workload; raises `WrongResultError` before any timing."""
-    samplers = {case.name: _Sampler(case) for case in workload.cases}
+    samplers = {(case.group, case.name): _Sampler(case) for case in workload.cases}
     for sampler in samplers.values():
         sampler.warm_up()
     gc.collect()
@@ -110,12 +112,14 @@ def measure(workload: Workload, *, rounds: int) -> list[Measurement]:
     return [_measurement(sampler, samplers) for sampler in samplers.values()]
 
 
-def _measurement(sampler: _Sampler, samplers: dict[str, _Sampler]) -> Measurement:
+def _measurement(
+    sampler: _Sampler, samplers: dict[tuple[str, str], _Sampler]
+) -> Measurement:
     case = sampler.case
     tenths = quantiles(sampler.samples, n=10, method="inclusive")
     ratio = None
     if case.compared_to is not None:
-        other = samplers[case.compared_to].samples
+        other = samplers[case.group, case.compared_to].samples
         ratio = median(
             mine / theirs for mine, theirs in zip(sampler.samples, other, strict=True)
         )
