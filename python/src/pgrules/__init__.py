@@ -51,7 +51,7 @@ from .model import (
     SchemaChange,
 )
 from .postgres import PostgresRuleStore
-from .store import EvaluatingStore, Evaluator, RuleStore
+from .store import EvaluatingStore, Evaluator, RuleStore, TenantStore
 
 __all__ = [
     "BrokenRule",
@@ -95,5 +95,6 @@ __all__ = [
     "StoreUnavailable",
     "TenantError",
     "TenantNotSet",
+    "TenantStore",
     "TransactionConflict",
 ]

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import CompilationError
+from .errors import CompilationError, NotSupported
 from .local import LocalEvaluator
-from .store import EvaluatingStore
+from .store import EvaluatingStore, TenantStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from .model import BrokenRule, EvaluationResult, Rule
+    from .cel import Problem
+    from .model import (
+        BrokenRule,
+        DerivedField,
+        EvaluationResult,
+        Rule,
+        Schema,
+        SchemaChange,
+    )
     from .store import Evaluator, RuleStore
 
 
@@ -28,8 +36,9 @@ class Engine:
     in `broken_rules`, and their results carry the reason; with `strict`, the engine
     is refused with a `CompilationError` that names them.
 
-    Rules may be changed through the engine, through the store, or by others in the
-    database: every evaluation goes by the rules as they then are.
+    Rules, schemas and derived fields may be changed through the engine, through the
+    store, or by others in the database: every evaluation goes by what then is. A
+    store of rules alone raises `NotSupported` for schemas and derived fields.
     """
 
     def __init__(self, store: RuleStore, *, strict: bool = False) -> None:
@@ -66,6 +75,32 @@ class Engine:
         """
         return self._evaluator.evaluate_all(facts)
 
+    def explain(
+        self, rule_id: UUID | str, facts: Mapping[str, object], *, width: int = 100
+    ) -> str:
+        """Why the rule says what it says, as a tree; see `EvaluationResult.explain`.
+
+        Raises as `evaluate`.
+        """
+        return self.evaluate(rule_id, facts, trace=True).explain(width=width)
+
+    def check(self, expression: str) -> list[Problem]:
+        """Why this expression does not compile for this tenant; empty if it does.
+
+        Each problem has line, column, message and hint. Nothing is stored. Raises
+        `InvalidRule` for what is no text.
+        """
+        return self._evaluator.check(expression)
+
+    def cost(self, rule_id: UUID | str, facts: Mapping[str, object]) -> int:
+        """The cost units of evaluating the rule, of which 1,000,000 are the limit.
+
+        Derived fields have a limit of their own and are not included. Raises
+        `RuleNotFound`, `InvalidFacts`, and `CompilationError` for a rule that does
+        not compile any more.
+        """
+        return self._evaluator.cost(rule_id, facts)
+
     def add_rule(self, rule: Rule) -> Rule:
         """Store a new rule, if it compiles; raises as `RuleStore.add`."""
         return self._store.add(rule)
@@ -78,6 +113,59 @@ class Engine:
         """Remove a rule; raises `RuleNotFound`."""
         self._store.delete(rule_id)
 
+    def set_schema(
+        self, definition: Mapping[str, object], *, allow_broken: bool = False
+    ) -> SchemaChange:
+        """Let a new schema be in force; raises as `TenantStore.set_schema`."""
+        return self._tenant("set schema").set_schema(
+            definition, allow_broken=allow_broken
+        )
+
+    def activate_schema(
+        self, version: int, *, allow_broken: bool = False
+    ) -> SchemaChange:
+        """Go back to a version; raises as `TenantStore.activate_schema`."""
+        return self._tenant("activate schema").activate_schema(
+            version, allow_broken=allow_broken
+        )
+
+    def schema(self) -> Schema | None:
+        """The schema in force, or None."""
+        return self._tenant("get schema").schema()
+
+    def schemas(self) -> list[Schema]:
+        """All versions of the schema, oldest first."""
+        return self._tenant("list schemas").schemas()
+
+    def schema_changes(self) -> list[SchemaChange]:
+        """All changes of the schema, oldest first."""
+        return self._tenant("list schema changes").schema_changes()
+
+    def add_derived_field(self, field: DerivedField) -> DerivedField:
+        """Store a new derived field; raises as `TenantStore.add_derived_field`."""
+        return self._tenant("add derived field").add_derived_field(field)
+
+    def get_derived_field(self, name: str) -> DerivedField:
+        """The derived field of this name; raises `DerivedFieldNotFound`."""
+        return self._tenant("get derived field").get_derived_field(name)
+
+    def derived_fields(self) -> list[DerivedField]:
+        """All derived fields, oldest first."""
+        return self._tenant("list derived fields").derived_fields()
+
+    def update_derived_field(self, field: DerivedField) -> DerivedField:
+        """Replace the one of this id; raises as `TenantStore.update_derived_field`."""
+        return self._tenant("update derived field").update_derived_field(field)
+
+    def delete_derived_field(self, name: str) -> None:
+        """Remove the one of this name; raises as `TenantStore.delete_derived_field`."""
+        self._tenant("delete derived field").delete_derived_field(name)
+
+    def _tenant(self, operation: str) -> TenantStore:
+        if isinstance(self._store, TenantStore):
+            return self._store
+        raise NotSupported(operation=operation)
+
 
 def _refused(broken: tuple[BrokenRule, ...]) -> CompilationError:
     problems = [problem for rule in broken for problem in rule.problems]
@@ -85,9 +173,5 @@ def _refused(broken: tuple[BrokenRule, ...]) -> CompilationError:
         f"{len(broken)} active rules do not compile",
         problems=problems,
         operation="build engine",
-        detail="\n".join(
-            f"rule {rule.rule_id} ({rule.rule_name}):\n{problem}"
-            for rule in broken
-            for problem in rule.problems
-        ),
+        detail="\n".join(map(str, broken)),
     )

@@ -1,48 +1,42 @@
 """Evaluation in this process, for stores that cannot evaluate by themselves.
 
 The same language as in the database runs here, so results and the texts of errors
-are the same. Programs are cached by the text of the expression, never by a rule's
-id: a changed rule is another expression.
+are the same. Programs are kept by the text of the expression and of its environment,
+never by a rule's id: a changed rule is another expression.
 """
 
 from __future__ import annotations
 
 import json
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .cel import Environment, EvaluationError, InvalidExpression, Program
-from .cel.cache import ProgramCache
+from .cel import EvaluationError, InvalidExpression
+from .cel.activation import activate
 from .cel.facts import facts_from_mapping
 from .cel.trace import to_json
 from .errors import CompilationError, RuleNotFound
-from .model import BrokenRule, EvaluationResult
+from .model import BrokenRule, EvaluationResult, text
 from .model import rule_id as as_rule_id
+from .programs import EMPTY, TenantEnvironment, compiled, program
 from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from .cel import Problem
     from .model import Rule
     from .store import RuleStore
 
-_ENVIRONMENT: Final = Environment()
 
-# One cache for all engines of the process. The language's own is for one thread.
-_programs: Final = ProgramCache()
-_programs_lock: Final = Lock()
+@runtime_checkable
+class _WithEnvironment(Protocol):
+    """A store whose rules have an environment."""
 
-
-def _program(expression: str) -> Program:
-    with _programs_lock:
-        return _programs.program(expression, "", _ENVIRONMENT)
-
-
-def compiled(expression: str, *, operation: str, subject: object = "") -> Program:
-    """The program of this expression; raises `CompilationError`."""
-    with translated(operation, subject):
-        return _program(expression)
+    def reading(self) -> AbstractContextManager[TenantEnvironment]:
+        """The environment; while the block runs, neither it nor a rule changes."""
+        ...
 
 
 class LocalEvaluator:
@@ -55,44 +49,98 @@ class LocalEvaluator:
         self, rule_id: UUID | str, facts: Mapping[str, object], *, trace: bool
     ) -> EvaluationResult:
         """See `Evaluator.evaluate`."""
-        operation = "evaluate rule"
-        wanted = as_rule_id(rule_id, operation=operation)
-        with translated(operation, wanted):
-            values = facts_from_mapping(facts)
-        try:
-            rule = self._store.get(wanted)
-        except RuleNotFound as error:
-            raise RuleNotFound(operation=operation, subject=wanted) from error
-        return _evaluate(rule, values, trace=trace)
+        rule, environment, variables = self._prepare("evaluate rule", rule_id, facts)
+        return _evaluate(rule, environment, variables, trace=trace)
 
     def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
         """See `Evaluator.evaluate_all`."""
         with translated("evaluate all rules"):
             values = facts_from_mapping(facts)
-        return [
-            _evaluate(rule, values, trace=False) for rule in self._store.list_active()
-        ]
+        with self._reading() as environment:
+            rules = self._store.list_active()
+        # One activation: a derived field is computed once, however many rules read it.
+        variables = _activated(values, environment)
+        return [_evaluate(rule, environment, variables, trace=False) for rule in rules]
+
+    def check(self, expression: str) -> list[Problem]:
+        """See `Evaluator.check`."""
+        text("expression", expression, operation="check expression")
+        with self._reading() as environment:
+            pass
+        try:
+            program(expression, environment)
+        except InvalidExpression as invalid:
+            return list(invalid.problems)
+        return []
+
+    def cost(self, rule_id: UUID | str, facts: Mapping[str, object]) -> int:
+        """See `Evaluator.cost`."""
+        operation = "compute cost of rule"
+        rule, environment, variables = self._prepare(operation, rule_id, facts)
+        found = compiled(
+            rule.expression, environment, operation=operation, subject=rule.id
+        )
+        return found.cost(variables)
 
     def compile_active(self) -> list[BrokenRule]:
         """See `Evaluator.compile_active`."""
+        with self._reading() as environment:
+            rules = self._store.list_active()
         broken = []
-        for rule in self._store.list_active():
+        for rule in rules:
             try:
-                compiled(rule.expression, operation="compile rule", subject=rule.id)
+                compiled(
+                    rule.expression,
+                    environment,
+                    operation="compile rule",
+                    subject=rule.id,
+                )
             except CompilationError as error:
                 broken.append(BrokenRule(rule.id, rule.name, error.problems))
         return broken
 
+    def _reading(self) -> AbstractContextManager[TenantEnvironment]:
+        if isinstance(self._store, _WithEnvironment):
+            return self._store.reading()
+        return nullcontext(EMPTY)
 
-def _evaluate(rule: Rule, facts: dict[str, Any], *, trace: bool) -> EvaluationResult:
+    def _prepare(
+        self, operation: str, rule_id: UUID | str, facts: Mapping[str, object]
+    ) -> tuple[Rule, TenantEnvironment, dict[str, Any]]:
+        """The rule, its environment as of the same moment, and the variables."""
+        wanted = as_rule_id(rule_id, operation=operation)
+        with translated(operation, wanted):
+            values = facts_from_mapping(facts)
+        try:
+            with self._reading() as environment:
+                rule = self._store.get(wanted)
+        except RuleNotFound as error:
+            raise RuleNotFound(operation=operation, subject=wanted) from error
+        return rule, environment, _activated(values, environment)
+
+
+def _activated(
+    values: dict[str, Any], environment: TenantEnvironment
+) -> dict[str, Any]:
+    limit = environment.environment.limits.cost
+    return activate(values, environment.fields, limit)
+
+
+def _evaluate(
+    rule: Rule,
+    environment: TenantEnvironment,
+    variables: dict[str, Any],
+    *,
+    trace: bool,
+) -> EvaluationResult:
     value, steps = None, None
     error: EvaluationError | InvalidExpression | None = None
     try:
-        program = _program(rule.expression)
+        found = program(rule.expression, environment)
         if trace:
-            value, error, steps = program.trace(facts)
+            value, error, steps = found.trace(variables)
         else:
-            value = program.evaluate(facts)
+            value = found.evaluate(variables)
     except (EvaluationError, InvalidExpression) as failure:
         error = failure
     return EvaluationResult(

@@ -1,25 +1,45 @@
-"""Rules in this process's memory: for tests, scripts and rule authors.
+"""A tenant's rules, schemas and derived fields in this process's memory.
 
-Keeps the same promises as the database does, errors included. Evaluation is left to
-:mod:`pgrules.local`.
+For tests, scripts and rule authors. Keeps the same promises as the database does,
+errors included. Evaluation is left to :mod:`pgrules.local`, compiling to
+:mod:`pgrules.programs`.
 """
 
 from __future__ import annotations
 
+import getpass
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Lock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
-from .errors import DuplicateRuleId, DuplicateRuleName, RuleNotFound
-from .local import compiled
+from .cel.derived import dependencies
+from .errors import (
+    DerivedFieldNotFound,
+    DuplicateDerivedField,
+    DuplicateRuleId,
+    DuplicateRuleName,
+    RuleNotFound,
+    SchemaNotFound,
+)
+from .model import DerivedField, Rule, Schema, SchemaChange
 from .model import rule_id as as_rule_id
+from .programs import (
+    ALLOW_BROKEN_HINT,
+    EMPTY,
+    IN_USE_HINT,
+    TenantEnvironment,
+    TenantState,
+    compiled,
+    definition_from,
+    recompiled,
+    refuse_broken,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
-
-    from .model import Rule
 
 
 def _now() -> datetime:
@@ -27,28 +47,50 @@ def _now() -> datetime:
 
 
 class InMemoryRuleStore:
-    """The rules of one tenant in memory; see `RuleStore`.
+    """The rules of one tenant in memory; see `TenantStore`.
 
-    `clock` gives the time of a change; tests may set it.
+    `clock` gives the time of a change, `user` who makes it (the name that the
+    process runs under); tests may set them.
     """
 
-    def __init__(self, *, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, *, clock: Callable[[], datetime] = _now, user: str | None = None
+    ) -> None:
         self._clock = clock
-        self._lock = Lock()
+        self._user = _user() if user is None else user
+        # Who changes something compiles first: authors wait for each other, and an
+        # evaluation for none of them. State is replaced under the second lock.
+        self._changing = Lock()
+        self._lock = RLock()
         self._rules: dict[UUID, Rule] = {}
         self._names: dict[str, UUID] = {}
+        self._fields: dict[UUID, DerivedField] = {}
+        self._schemas: list[Schema] = []
+        self._active: Schema | None = None
+        self._changes: list[SchemaChange] = []
+        self._environment: TenantEnvironment = EMPTY
+
+    @contextmanager
+    def reading(self) -> Iterator[TenantEnvironment]:
+        """What the rules are compiled against; inside the block nothing changes."""
+        with self._lock:
+            yield self._environment
+
+    # Rules
 
     def add(self, rule: Rule) -> Rule:
         """Store a new rule; see `RuleStore.add`."""
         operation = "add rule"
-        compiled(rule.expression, operation=operation, subject=rule.id)
-        with self._lock:
+        with self._changing:
+            self._compile(rule, operation)
             if rule.id in self._rules:
                 raise DuplicateRuleId(operation=operation, subject=rule.id)
+            self._refuse_taken_name(rule, operation)
             now = self._clock()
-            self._claim_name(rule, operation)
             stored = replace(rule, created_at=now, updated_at=now)
-            self._rules[rule.id] = stored
+            with self._lock:
+                self._rules[rule.id] = stored
+                self._names[rule.name] = rule.id
             return stored
 
     def get(self, rule_id: UUID | str) -> Rule:
@@ -67,28 +109,138 @@ class InMemoryRuleStore:
     def update(self, rule: Rule) -> Rule:
         """Replace the rule that has this id; see `RuleStore.update`."""
         operation = "update rule"
-        with self._lock:
-            self._existing(rule.id, operation)
-        # Compiled outside the lock, which would make everyone wait for one author.
-        compiled(rule.expression, operation=operation, subject=rule.id)
-        with self._lock:
+        with self._changing:
             old = self._existing(rule.id, operation)
-            now = self._clock()
-            self._claim_name(rule, operation)
-            if old.name != rule.name:
+            # A rule that a schema broke may be renamed and switched off as it is.
+            if rule.expression != old.expression or rule.active > old.active:
+                self._compile(rule, operation)
+            self._refuse_taken_name(rule, operation)
+            stored = replace(rule, created_at=old.created_at, updated_at=self._clock())
+            with self._lock:
                 del self._names[old.name]
-            stored = replace(rule, created_at=old.created_at, updated_at=now)
-            self._rules[rule.id] = stored
+                self._names[rule.name] = rule.id
+                self._rules[rule.id] = stored
             return stored
 
     def delete(self, rule_id: UUID | str) -> None:
         """Remove the rule of this id; see `RuleStore.delete`."""
         operation = "delete rule"
         wanted = as_rule_id(rule_id, operation=operation)
-        with self._lock:
+        with self._changing, self._lock:
             rule = self._existing(wanted, operation)
             del self._rules[wanted]
             del self._names[rule.name]
+
+    # Schemas
+
+    def set_schema(
+        self, definition: Mapping[str, object], *, allow_broken: bool = False
+    ) -> SchemaChange:
+        """Store and activate a definition; see `TenantStore.set_schema`."""
+        operation = "set schema"
+        copied = definition_from(definition, operation=operation)
+        with self._changing:
+            number = len(self._schemas) + 1
+            version = Schema(number, copied, active=True, created_at=self._clock())
+            return self._switch(
+                version, operation=operation, subject="", allow_broken=allow_broken
+            )
+
+    def activate_schema(
+        self, version: int, *, allow_broken: bool = False
+    ) -> SchemaChange:
+        """Go back to a version; see `TenantStore.activate_schema`."""
+        operation = "activate schema"
+        with self._changing:
+            for known in self._schemas:
+                if known.version == version and type(version) is int:
+                    return self._switch(
+                        known,
+                        operation=operation,
+                        subject=version,
+                        allow_broken=allow_broken,
+                    )
+        raise SchemaNotFound(operation=operation, subject=version)
+
+    def schema(self) -> Schema | None:
+        """The active version; see `TenantStore.schema`."""
+        with self._lock:
+            active = self._active
+        return None if active is None else _copy(active, active=True)
+
+    def schemas(self) -> list[Schema]:
+        """All versions, oldest first; see `TenantStore.schemas`."""
+        with self._lock:
+            known, active = list(self._schemas), self._active
+        return [_copy(each, active=each is active) for each in known]
+
+    def schema_changes(self) -> list[SchemaChange]:
+        """All changes, oldest first; see `TenantStore.schema_changes`."""
+        with self._lock:
+            return list(self._changes)
+
+    # Derived fields
+
+    def add_derived_field(self, field: DerivedField) -> DerivedField:
+        """Store a new derived field; see `TenantStore.add_derived_field`."""
+        operation = "add derived field"
+        with self._changing:
+            read = self._dependencies(field, operation)
+            if field.id in self._fields:
+                raise DuplicateDerivedField(operation=operation, subject=field.name)
+            self._refuse_taken_field_name(field, operation)
+            now = self._clock()
+            stored = replace(field, dependencies=read, created_at=now, updated_at=now)
+            self._change_fields(
+                {**self._fields, field.id: stored}, operation, field.name
+            )
+            return stored
+
+    def get_derived_field(self, name: str) -> DerivedField:
+        """The derived field of this name; see `TenantStore.get_derived_field`."""
+        with self._lock:
+            return self._named(name, "get derived field")
+
+    def derived_fields(self) -> list[DerivedField]:
+        """All derived fields, oldest first; see `TenantStore.derived_fields`."""
+        with self._lock:
+            found = list(self._fields.values())
+        return sorted(found, key=lambda field: (field.created_at, field.id))
+
+    def update_derived_field(self, field: DerivedField) -> DerivedField:
+        """Replace the one of this id; see `TenantStore.update_derived_field`."""
+        operation = "update derived field"
+        with self._changing:
+            old = self._fields.get(field.id)
+            if old is None:
+                raise DerivedFieldNotFound(operation=operation, subject=field.name)
+            read = self._dependencies(field, operation)
+            self._refuse_taken_field_name(field, operation)
+            stored = replace(
+                field,
+                dependencies=read,
+                created_at=old.created_at,
+                updated_at=self._clock(),
+            )
+            self._change_fields(
+                {**self._fields, field.id: stored}, operation, field.name
+            )
+            return stored
+
+    def delete_derived_field(self, name: str) -> None:
+        """Remove the one of this name; see `TenantStore.delete_derived_field`."""
+        operation = "delete derived field"
+        with self._changing:
+            field = self._named(name, operation)
+            left = {key: f for key, f in self._fields.items() if key != field.id}
+            self._change_fields(left, operation, name)
+
+    # What the methods above share
+
+    def _compile(self, rule: Rule, operation: str) -> None:
+        compiled(
+            rule.expression, self._environment, operation=operation, subject=rule.id
+        )
 
     def _existing(self, wanted: UUID, operation: str) -> Rule:
         try:
@@ -96,7 +248,89 @@ class InMemoryRuleStore:
         except KeyError:
             raise RuleNotFound(operation=operation, subject=wanted) from None
 
-    def _claim_name(self, rule: Rule, operation: str) -> None:
-        holder = self._names.setdefault(rule.name, rule.id)
-        if holder != rule.id:
+    def _refuse_taken_name(self, rule: Rule, operation: str) -> None:
+        if self._names.get(rule.name, rule.id) != rule.id:
             raise DuplicateRuleName(operation=operation, subject=rule.id)
+
+    def _named(self, name: str, operation: str) -> DerivedField:
+        for field in self._fields.values():
+            if field.name == name:
+                return field
+        raise DerivedFieldNotFound(operation=operation, subject=name)
+
+    def _dependencies(self, field: DerivedField, operation: str) -> tuple[str, ...]:
+        """What the field reads; whether that fits the others is asked later."""
+        program = compiled(field.expression, operation=operation, subject=field.name)
+        return dependencies(program.tree)
+
+    def _refuse_taken_field_name(self, field: DerivedField, operation: str) -> None:
+        others = (known for known in self._fields.values() if known.id != field.id)
+        if any(known.name == field.name for known in others):
+            raise DuplicateDerivedField(operation=operation, subject=field.name)
+
+    def _state(self) -> TenantState:
+        schema = None if self._active is None else _definition(self._active)
+        return TenantState(schema, self._fields, self.list_active())
+
+    def _change_fields(
+        self, fields: dict[UUID, DerivedField], operation: str, subject: str
+    ) -> None:
+        """Let these be the derived fields, if they and the rules compile."""
+        before = self._state()
+        environment, broken = recompiled(
+            before,
+            before._replace(fields=fields),
+            operation=operation,
+            subject=subject,
+        )
+        refuse_broken(broken, operation=operation, subject=subject, hint=IN_USE_HINT)
+        with self._lock:
+            self._fields = fields
+            self._environment = environment
+
+    def _switch(
+        self, version: Schema, *, operation: str, subject: object, allow_broken: bool
+    ) -> SchemaChange:
+        """Let this be the active version, if fields and rules compile against it."""
+        before = self._state()
+        environment, broken = recompiled(
+            before,
+            before._replace(schema=_definition(version)),
+            operation=operation,
+            subject=subject,
+        )
+        if not allow_broken:
+            refuse_broken(
+                broken, operation=operation, subject=subject, hint=ALLOW_BROKEN_HINT
+            )
+        change = SchemaChange(
+            None if self._active is None else self._active.version,
+            version.version,
+            self._user,
+            self._clock(),
+            compiled=len(before.rules) + len(before.fields),
+            failed=len(broken),
+            failures=broken,
+        )
+        with self._lock:
+            if version.version > len(self._schemas):
+                self._schemas.append(version)
+            self._active = version
+            self._changes.append(change)
+            self._environment = environment
+        return change
+
+
+def _definition(version: Schema) -> dict[str, dict[str, str]]:
+    return {name: dict(fields) for name, fields in version.definition.items()}
+
+
+def _copy(version: Schema, *, active: bool) -> Schema:
+    return replace(version, definition=_definition(version), active=active)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return "unknown"

@@ -17,6 +17,7 @@ from uuid import UUID
 from .cel import Problem
 from .cel.derived import check_name
 from .errors import InvalidRule
+from .explain import explained
 from .translate import translated
 
 NAME_LENGTH = 255
@@ -83,6 +84,15 @@ class EvaluationResult:
     error: str | None = None
     trace: Any = None
 
+    def explain(self, *, width: int = 100) -> str:
+        """The trace as a tree of text, for a terminal of this many columns.
+
+        Each sub-expression has its value beside it, an error is marked where it
+        arose, and what a short circuit skipped is "not evaluated". Without a trace,
+        the outcome alone.
+        """
+        return explained(self, width)
+
 
 @dataclass(frozen=True, slots=True)
 class BrokenRule:
@@ -91,6 +101,10 @@ class BrokenRule:
     rule_id: UUID
     rule_name: str
     problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        found = "\n".join(map(str, self.problems))
+        return f"rule {self.rule_id} ({self.rule_name}):\n{found}"
 
 
 @dataclass(frozen=True, slots=True)

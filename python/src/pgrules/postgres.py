@@ -1,5 +1,7 @@
 """Rules in PostgreSQL: a store for one tenant, and evaluation where the rules are.
 
+Schemas and derived fields are in :mod:`pgrules.postgres_environment`.
+
 The statements stand here as constants, all of them: each is parameterised, and each
 that reads or writes a table repeats ``tenant_id = %s`` beside the table's policies,
 for the index and for a distributed planner. Transactions and the tenant's setting are
@@ -14,11 +16,12 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from .cel import InvalidExpression, Problem
+from .cel import InvalidExpression
 from .cel.facts import facts_to_json
 from .errors import CompilationError, PgRulesError, RuleNotFound
-from .model import BrokenRule, EvaluationResult, Rule
+from .model import BrokenRule, EvaluationResult, Rule, text
 from .model import rule_id as as_rule_id
+from .postgres_environment import PostgresEnvironment, problem_from
 from .tenant_session import TenantSession
 from .translate import translated
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
+    from .cel import Problem
     from .store import Evaluator
     from .tenant_session import AnyConnection, AnyPool, Rows
 
@@ -86,8 +90,13 @@ SELECT rule_id, rule_name, matched, error, trace::text
 FROM rules.evaluate_all(%s::jsonb)
 """
 
+COST: Final = """
+SELECT cost.units
+FROM rules.evaluation_cost(%s, %s::jsonb) AS cost (units)
+"""
 
-class PostgresRuleStore:
+
+class PostgresRuleStore(PostgresEnvironment):
     """The rules of one tenant in a database that pgrules is deployed to.
 
     Takes a pool or a single connection of psycopg; both stay the caller's, who
@@ -96,7 +105,7 @@ class PostgresRuleStore:
     connection their calls queue up. A transaction that is open on the connection is
     joined: its commit makes the store's work last, and its rollback undoes it.
 
-    Beside what `RuleStore` says, every method may raise `StoreError`, whose
+    Beside what `TenantStore` says, every method may raise `StoreError`, whose
     `retry_safe` tells whether the call may simply be repeated, and `TenantError`
     where the login may not act for the tenant.
     """
@@ -104,12 +113,7 @@ class PostgresRuleStore:
     def __init__(
         self, pool_or_connection: AnyPool | AnyConnection, tenant_id: UUID | str
     ) -> None:
-        self._session = TenantSession(pool_or_connection, tenant_id)
-
-    @property
-    def tenant_id(self) -> UUID:
-        """The tenant whose rules these are."""
-        return self._session.tenant_id
+        super().__init__(TenantSession(pool_or_connection, tenant_id))
 
     def evaluator(self) -> Evaluator:
         """Evaluates these rules in the database, see `EvaluatingStore`."""
@@ -117,7 +121,7 @@ class PostgresRuleStore:
 
     def add(self, rule: Rule) -> Rule:
         """Store a new rule; see `RuleStore.add`."""
-        with self._writing("add rule", rule) as cursor:
+        with self._writing_rule("add rule", rule) as cursor:
             cursor.execute(
                 ADD,
                 (self.tenant_id, rule.id, rule.name, rule.expression, rule.active),
@@ -140,7 +144,7 @@ class PostgresRuleStore:
 
     def update(self, rule: Rule) -> Rule:
         """Replace the rule that has this id; see `RuleStore.update`."""
-        with self._writing("update rule", rule) as cursor:
+        with self._writing_rule("update rule", rule) as cursor:
             cursor.execute(
                 UPDATE,
                 (rule.name, rule.expression, rule.active, self.tenant_id, rule.id),
@@ -156,36 +160,14 @@ class PostgresRuleStore:
             _only_row(cursor, operation, wanted)
 
     @contextmanager
-    def _writing(self, operation: str, rule: Rule) -> Iterator[Rows]:
+    def _writing_rule(self, operation: str, rule: Rule) -> Iterator[Rows]:
         """A transaction that stores this rule, and says why it does not compile."""
         try:
             with self._session.transaction(operation, rule.id, writes=True) as cursor:
                 yield cursor
         except CompilationError as error:
-            raise self._explained(error, rule) from error.__cause__
-
-    def _explained(self, error: CompilationError, rule: Rule) -> CompilationError:
-        """The error with the problems of the expression, in the language's own words.
-
-        They are asked for afterwards, because a refusal of the database carries text
-        alone; if this fails too, that text has to do.
-        """
-        with (
-            suppress(PgRulesError),
-            self._session.transaction(error.operation, rule.id) as cursor,
-        ):
-            cursor.execute(PROBLEMS, (rule.expression,))
-            problems = [_problem(row) for row in cursor.fetchall()]
-            refusal = InvalidExpression(problems)
-            return type(error)(
-                refusal.message,
-                problems=problems,
-                operation=error.operation,
-                subject=error.subject,
-                detail=refusal.detail,
-                sqlstate=error.sqlstate,
-            )
-        return error
+            refusal = _with_problems(self._session, error, rule.expression)
+            raise refusal from error.__cause__
 
 
 class PostgresEvaluator:
@@ -200,18 +182,43 @@ class PostgresEvaluator:
         """See `Evaluator.evaluate`."""
         operation = "evaluate rule"
         wanted = as_rule_id(rule_id, operation=operation)
-        text = _facts(facts, operation, wanted)
+        given = _facts(facts, operation, wanted)
         with self._session.transaction(operation, wanted) as cursor:
-            cursor.execute(EVALUATE, (wanted, text, trace))
+            cursor.execute(EVALUATE, (wanted, given, trace))
             return _results(cursor.fetchall())[0]
 
     def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
         """See `Evaluator.evaluate_all`."""
         operation = "evaluate all rules"
-        text = _facts(facts, operation)
+        given = _facts(facts, operation)
         with self._session.transaction(operation) as cursor:
-            cursor.execute(EVALUATE_ALL, (text,))
+            cursor.execute(EVALUATE_ALL, (given,))
             return _results(cursor.fetchall())
+
+    def check(self, expression: str) -> list[Problem]:
+        """See `Evaluator.check`."""
+        operation = "check expression"
+        text("expression", expression, operation=operation)
+        with self._session.transaction(operation) as cursor:
+            cursor.execute(PROBLEMS, (expression,))
+            return [problem_from(*row) for row in cursor.fetchall()]
+
+    def cost(self, rule_id: UUID | str, facts: Mapping[str, object]) -> int:
+        """See `Evaluator.cost`."""
+        operation = "compute cost of rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        given = _facts(facts, operation, wanted)
+        try:
+            with self._session.transaction(operation, wanted) as cursor:
+                cursor.execute(COST, (wanted, given))
+                units: int = cursor.fetchall()[0][0]
+                return units
+        except CompilationError as error:
+            with self._session.transaction(operation, wanted) as cursor:
+                cursor.execute(GET, (self._session.tenant_id, wanted))
+                rule = _rule(_only_row(cursor, operation, wanted))
+            refusal = _with_problems(self._session, error, rule.expression)
+            raise refusal from error.__cause__
 
     def compile_active(self) -> list[BrokenRule]:
         """See `Evaluator.compile_active`; one query, whatever the rules' number.
@@ -223,7 +230,7 @@ class PostgresEvaluator:
             cursor.execute(COMPILE_ACTIVE, (self._session.tenant_id,))
             rows = cursor.fetchall()
         return [
-            BrokenRule(rule_id, name, tuple(_problem(row[2:]) for row in found))
+            BrokenRule(rule_id, name, tuple(problem_from(*row[2:]) for row in found))
             for (rule_id, name), found in groupby(rows, key=lambda row: row[:2])
         ]
 
@@ -263,12 +270,29 @@ def _results(rows: Iterable[tuple[Any, ...]]) -> list[EvaluationResult]:
     ]
 
 
-def _problem(row: tuple[Any, ...]) -> Problem:
-    line, column, message, hint = row
-    # The database gives source line and caret as the first two lines of the hint.
-    lines = (hint or "").split("\n")
-    if len(lines) > 1 and lines[1].strip() == "^":
-        return Problem(
-            line, column, message, "\n".join(lines[2:]), "\n".join(lines[:2])
+def _with_problems(
+    session: TenantSession, error: CompilationError, expression: str
+) -> CompilationError:
+    """The error with the problems of the expression, in the language's own words.
+
+    They are asked for afterwards, because a refusal of the database carries text
+    alone; if this fails too, that text has to do.
+    """
+    with (
+        suppress(PgRulesError),
+        session.transaction(error.operation, error.subject) as cursor,
+    ):
+        cursor.execute(PROBLEMS, (expression,))
+        problems = [problem_from(*row) for row in cursor.fetchall()]
+        if not problems:
+            return error
+        refusal = InvalidExpression(problems)
+        return type(error)(
+            refusal.message,
+            problems=problems,
+            operation=error.operation,
+            subject=error.subject,
+            detail=refusal.detail,
+            sqlstate=error.sqlstate,
         )
-    return Problem(line, column, message, hint or "")
+    return error

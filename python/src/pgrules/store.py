@@ -1,4 +1,7 @@
-"""What a store of rules promises, and what an evaluator does.
+"""What a store promises, and what an evaluator does.
+
+Rules alone make a store. One that also keeps the tenant's schemas and derived fields
+is a `TenantStore`; both stores of this package are.
 
 A store that can evaluate by itself (the database does) says so by `evaluator`; for
 any other store the engine evaluates in this process, see :mod:`pgrules.local`.
@@ -12,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from .model import BrokenRule, EvaluationResult, Rule
+    from .cel import Problem
+    from .model import (
+        BrokenRule,
+        DerivedField,
+        EvaluationResult,
+        Rule,
+        Schema,
+        SchemaChange,
+    )
 
 
 class RuleStore(Protocol):
@@ -52,6 +63,83 @@ class RuleStore(Protocol):
         ...
 
 
+@runtime_checkable
+class TenantStore(RuleStore, Protocol):
+    """The rules of one tenant, with the schemas and derived fields they may use.
+
+    Rules and derived fields are compiled against the active schema. A change of it,
+    or of derived fields, compiles all derived fields and active rules, and is refused
+    as a whole if any of them would no longer compile.
+    """
+
+    def set_schema(
+        self, definition: Mapping[str, object], *, allow_broken: bool = False
+    ) -> SchemaChange:
+        """Store a definition as the next version, and make it the active one.
+
+        With `allow_broken`, active rules that no longer compile are no obstacle:
+        they stay, do not match, and have the reason as their error; the change lists
+        them. Raises `InvalidSchema` with all violations, `InvalidDerivedFields`, and
+        `RulesBroken`.
+        """
+        ...
+
+    def activate_schema(
+        self, version: int, *, allow_broken: bool = False
+    ) -> SchemaChange:
+        """Make an earlier version the active one again.
+
+        Raises `SchemaNotFound`, and what `set_schema` raises.
+        """
+        ...
+
+    def schema(self) -> Schema | None:
+        """The active version, or None: then every name may come from the facts."""
+        ...
+
+    def schemas(self) -> list[Schema]:
+        """All versions, oldest first."""
+        ...
+
+    def schema_changes(self) -> list[SchemaChange]:
+        """What was changed, by whom, when and with which failures, oldest first."""
+        ...
+
+    def add_derived_field(self, field: DerivedField) -> DerivedField:
+        """Store a new derived field and return it with dependencies and times.
+
+        Raises `DuplicateDerivedField`, `CompilationError` for an expression that
+        does not compile by itself, `InvalidDerivedFields` for one that does not
+        compile against the schema or depends on itself, and `RulesBroken`.
+        """
+        ...
+
+    def get_derived_field(self, name: str) -> DerivedField:
+        """The derived field of this name; raises `DerivedFieldNotFound`."""
+        ...
+
+    def derived_fields(self) -> list[DerivedField]:
+        """All derived fields, oldest first; those of the same instant by id."""
+        ...
+
+    def update_derived_field(self, field: DerivedField) -> DerivedField:
+        """Replace name and expression of the derived field that has this id.
+
+        Raises `DerivedFieldNotFound` and what `add_derived_field` raises. A new name
+        is refused while the old one is in use: `InvalidDerivedFields` and
+        `RulesBroken` name the users.
+        """
+        ...
+
+    def delete_derived_field(self, name: str) -> None:
+        """Remove the derived field of this name.
+
+        Raises `DerivedFieldNotFound`, or, while it is in use, `InvalidDerivedFields`
+        or `RulesBroken`, which name the users.
+        """
+        ...
+
+
 class Evaluator(Protocol):
     """Evaluates the rules of one store. Safe to use from several threads."""
 
@@ -63,6 +151,14 @@ class Evaluator(Protocol):
 
     def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
         """One result for each active rule, in the order of `list_active`."""
+        ...
+
+    def check(self, expression: str) -> list[Problem]:
+        """Why this expression, which is no rule, does not compile; empty if it does."""
+        ...
+
+    def cost(self, rule_id: UUID | str, facts: Mapping[str, object]) -> int:
+        """The cost units of one evaluation, whether it fails or not."""
         ...
 
     def compile_active(self) -> list[BrokenRule]:
