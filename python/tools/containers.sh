@@ -108,7 +108,7 @@ pip_settings() {
     {
         echo '[global]'
         "$root/.venv/bin/python" -m pip config list 2>/dev/null |
-            sed -n "s/^global\.\(index-url\|proxy\|trusted-host\)='\(.*\)'/\1 = \2/p"
+            sed -n "s/^global\.\(index-url\|proxy\|trusted-host\)='\(.*\)'/\1 = \2/p" || true
         if [ -n "$certificates" ]; then
             cp -L "$certificates" "$state/pip/certificates.pem"
             echo 'cert = /run/pip/certificates.pem'
