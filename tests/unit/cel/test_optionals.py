@@ -75,9 +75,13 @@ class TestIndexes:
         assert evaluate("optional.of(a)[?1].hasValue()", a=[7]) is False
         assert evaluate("optional.none()[0].hasValue()") is False
 
-    def test_a_key_of_a_wrong_type_is_an_error(self) -> None:
+    def test_a_map_has_nothing_under_a_value_that_can_be_no_key(self) -> None:
+        assert evaluate("a[?b].hasValue()", a={"x": 1}, b=[1]) is False
+        assert evaluate("a[?b].hasValue()", a={"x": 1}, b=None) is False
+        assert evaluate("optional.of(a)[b].hasValue()", a={"x": 1}, b={}) is False
+
+    def test_an_index_of_a_wrong_type_is_an_error(self) -> None:
         assert "unsupported" in fails("a[?b]", a=[1], b="x")
-        assert "unsupported" in fails("a[?b]", a={"x": 1}, b=[1])
         assert "no such overload" in fails("a[?0]", a=1)
 
 

@@ -181,7 +181,7 @@ def _map_optional(node: Loop, looped: Closure, transform: Closure) -> Closure:
         message = (
             f"no such overload: optFlatMap needs an optional, not {type_of(value)}"
         )
-        raise at(EvaluationError(f"no such overload: {message}"), place)
+        raise at(EvaluationError(message), place)
 
     return map_optional
 

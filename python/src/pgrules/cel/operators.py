@@ -263,11 +263,16 @@ def index(state: Evaluation, container: Value, key: Value) -> Value:
 
 
 def index_optionally(state: Evaluation, container: Value, key: Value) -> Optional:
-    """``container[?key]``: an optional, which is absent where the key is."""
+    """``container[?key]``: an optional, which is absent where the key is.
+
+    A map has nothing under a value that can be no key, as ``in`` says.
+    """
     if type(container) is Optional:
         if not container.present:
             return container
         container = container.value
+    if type(container) is dict and not contains(state, key, container):
+        return ABSENT
     found, value = _find(container, key)
     return Optional(value) if found else ABSENT
 
