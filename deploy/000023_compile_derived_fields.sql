@@ -11,6 +11,7 @@ SET LOCAL ROLE rules_owner;
 
 CREATE FUNCTION rules_internal.compile_derived_field() RETURNS trigger
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     v_outcome record;

@@ -17,7 +17,7 @@ BEGIN
             VALUES
             (
                 'rules_internal.compile_derived_field()',
-                'plpgsql VOLATILE',
+                'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 ''
             ),
