@@ -2,7 +2,7 @@
 -- view that breaks one of them fails here.
 BEGIN;
 
-SELECT plan(26);
+SELECT plan(36);
 
 CREATE TEMPORARY VIEW tables AS
 SELECT
@@ -391,6 +391,149 @@ SELECT is_empty(
             AND col_description(attribute.attrelid, attribute.attnum) IS NULL
     $$,
     'Every column of a table for users has a comment'
+);
+
+-- Where things are, and what else they must not do.
+SELECT is_empty(
+    $$
+        SELECT class.oid::regclass::text
+        FROM pg_catalog.pg_class AS class
+        WHERE
+            class.relnamespace = 'public'::regnamespace
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_depend AS dependency
+                WHERE
+                    dependency.objid = class.oid
+                    AND dependency.deptype IN ('e', 'i', 'a')
+            )
+        UNION ALL
+        SELECT routine.oid::regprocedure::text
+        FROM pg_catalog.pg_proc AS routine
+        WHERE
+            routine.pronamespace = 'public'::regnamespace
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_depend AS dependency
+                WHERE dependency.objid = routine.oid AND dependency.deptype = 'e'
+            )
+    $$,
+    'Nothing is in schema public'
+);
+SELECT is_empty(
+    $$
+        SELECT con.conrelid::regclass, con.conname
+        FROM pg_catalog.pg_constraint AS con
+        INNER JOIN tables ON con.conrelid = tables.oid
+        WHERE
+            con.contype = 'f'
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_index AS index
+                WHERE
+                    index.indrelid = con.conrelid
+                    AND (index.indkey::smallint[])[0:cardinality(con.conkey) - 1]
+                    @> con.conkey
+            )
+    $$,
+    'REQ-SCHEMA-007: every foreign key has an index, by which a cascade finds its rows'
+);
+SELECT is_empty(
+    $$
+        SELECT trigger.tgrelid::regclass, trigger.tgname
+        FROM pg_catalog.pg_trigger AS trigger
+        INNER JOIN tables ON trigger.tgrelid = tables.oid
+        WHERE
+            NOT trigger.tgisinternal
+            AND (
+                trigger.tgname NOT LIKE tables.name || '\_%'
+                OR trigger.tgenabled <> 'O'
+            )
+    $$,
+    'Triggers are named for their table, and are on'
+);
+SELECT is_empty(
+    $$
+        SELECT trigger.tgrelid::regclass, trigger.tgname
+        FROM pg_catalog.pg_trigger AS trigger
+        WHERE
+            trigger.tgfoid = 'rules_internal.stamp_row()'::regprocedure
+            -- BEFORE UPDATE FOR EACH ROW, of any column and without a condition
+            AND (
+                trigger.tgtype <> 1 + 2 + 16
+                OR trigger.tgattr::text <> ''
+                OR trigger.tgqual IS NOT NULL
+            )
+    $$,
+    'REQ-SCHEMA-010: whatever an update changes, it is stamped'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE proparallel = 'r' OR (proparallel = 's' AND provolatile = 'v')
+        UNION ALL
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            proparallel = 's'
+            AND language_name <> 'plpython3u'
+            AND prosrc ~* '\m(INSERT INTO|UPDATE|DELETE FROM|PERFORM set_config)\M'
+    $$,
+    'What may run in parallel plans changes nothing'
+);
+SELECT is_empty(
+    $$SELECT oid::regprocedure FROM routines WHERE provolatile = 'i'$$,
+    'Nothing is IMMUTABLE: a cached plan would keep an answer, or an error'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            language_name = 'plpython3u'
+            AND (
+                pronamespace <> 'rules_internal'::regnamespace
+                OR provolatile <> 's'
+                OR proparallel <> 's'
+                OR prosrc ~ 'plpy\.|import plpy'
+            )
+    $$,
+    'PL/Python is the core''s, and has no SPI, which crashes parallel workers'
+);
+SELECT is_empty(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            language_name = 'plpgsql'
+            AND (
+                prosrc ~ '\mpg_has_role\M'
+                OR (prorettype = 'trigger'::regtype AND prosrc ~ 'rules_internal\.cel_')
+            )
+            AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
+    $$,
+    'What decides for others than its caller has a search_path of its own'
+);
+SELECT is_empty(
+    $$
+        SELECT routines.oid::regprocedure, raised.code
+        FROM routines
+        CROSS JOIN LATERAL (
+            SELECT (regexp_matches(routines.prosrc, '''(RE\d{3})''', 'g'))[1]
+        ) AS raised (code)
+        WHERE
+            routines.pronamespace = 'rules'::regnamespace
+            AND obj_description(routines.oid, 'pg_proc') !~ raised.code
+    $$,
+    'A comment names the errors that its function raises'
+);
+SELECT is_empty(
+    $$
+        SELECT nspname FROM pg_catalog.pg_namespace
+        WHERE
+            nspname IN ('rules', 'rules_internal')
+            AND obj_description(oid, 'pg_namespace') IS NULL
+        UNION ALL
+        SELECT rolname FROM pg_catalog.pg_roles
+        WHERE
+            rolname IN ('rules_owner', 'rules_app', 'rules_tenant', 'rules_admin')
+            AND shobj_description(oid, 'pg_authid') IS NULL
+    $$,
+    'Schemas and roles have comments'
 );
 
 SELECT * FROM finish();
