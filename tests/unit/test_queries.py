@@ -114,12 +114,15 @@ def test_the_review_knows_the_stores_queries() -> None:
     names = {parameter.id for parameter in QUERIES}
     assert {f"postgres.{name}" for name in ("ADD", "GET", "UPDATE", "DELETE")} <= names
     assert "tenant_session.SET_TENANT" in names
+    environment = {"SET_SCHEMA", "SCHEMAS", "ADD_FIELD", "UPDATE_FIELD", "DELETE_FIELD"}
+    assert {f"postgres_environment.{name}" for name in environment} <= names
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_on_a_table_is_bound_to_the_tenant(query: str) -> None:
     """REQ-TENANT-002, REQ-SECURITY-002: WHERE tenant_id = %s, or it is inserted."""
-    if re.search(r"\brules\.(?:rules|tenants|schemas|derived_fields)\b(?!\()", query):
+    tables = "rules|tenants|schemas|schema_changelog|derived_fields"
+    if re.search(rf"\brules\.(?:{tables})\b(?!\()", query):
         inserted = re.search(r"INSERT INTO \S+ \(tenant_id, .*\)\s+VALUES \(%s", query)
         filtered = re.search(r"WHERE (?:\w+\.)?tenant_id = %s", query)
         assert inserted or filtered, query

@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from types import SimpleNamespace
+from typing import Any
+
 import psycopg
 import pytest
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -11,6 +14,9 @@ from pgrules import (
     Cancelled,
     CompilationError,
     CostLimitExceeded,
+    DuplicateDerivedField,
+    DuplicateRuleId,
+    DuplicateRuleName,
     EvaluationError,
     ExpressionTooLarge,
     InternalError,
@@ -33,6 +39,7 @@ from pgrules import (
     TransactionConflict,
     cel,
 )
+from pgrules.cel import errors as cel_errors
 from pgrules.translate import translated
 
 
@@ -150,6 +157,48 @@ def test_the_languages_errors_become_the_same_classes() -> None:
     assert type(translate(cel.InvalidFacts("NaN"))) is InvalidFacts
     assert type(translate(cel.EvaluationError("no"))) is EvaluationError
     assert type(translate(cel.CostLimitExceeded("no"))) is CostLimitExceeded
+
+
+def test_refusals_of_the_language_keep_their_reasons_as_data() -> None:
+    violation = cel_errors.Violation("User", "Age", "no such type", 'write "int"')
+    schema = translate(cel_errors.InvalidSchema([violation]))
+    assert isinstance(schema, InvalidSchema)
+    assert schema.violations == (violation,)
+    assert schema.detail == 'no such type\nwrite "int"'
+    field = cel_errors.FieldProblem("A", "A depends on itself", cycle=("A", "A"))
+    fields = translate(cel_errors.InvalidDerivedFields([field]))
+    assert isinstance(fields, InvalidDerivedFields)
+    assert fields.fields == (field,)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "kind"),
+    [
+        ("rules_pkey", DuplicateRuleId),
+        ("rules_tenant_id_name_key", DuplicateRuleName),
+        ("derived_fields_tenant_id_name_key", DuplicateDerivedField),
+        ("schemas_tenant_id_fkey", InvalidTenant),
+        ("derived_fields_tenant_id_fkey", InvalidTenant),
+    ],
+)
+def test_a_violated_constraint_says_what_is_wrong(
+    constraint: str, kind: type[PgRulesError]
+) -> None:
+    """REQ-PERSIST-008."""
+
+    class Violated(psycopg.errors.IntegrityError):
+        """As the server tells it."""
+
+        diag: Any = SimpleNamespace(
+            constraint_name=constraint,
+            message_primary="the server's words",
+            message_detail=None,
+            message_hint=None,
+        )
+
+    error = translate(Violated())
+    assert type(error) is kind
+    assert "the server's words" not in str(error)
 
 
 def test_an_unrelated_error_passes_unchanged() -> None:

@@ -67,7 +67,11 @@ def _heading(result: EvaluationResult) -> str:
 
 
 def _roots(trace: Iterable[dict[str, Any]]) -> list[_Node]:
-    """The steps as trees; what is inside a step that was skipped is left out."""
+    """The steps as trees.
+
+    What is inside a step that was skipped is left out, and so are lists and maps of
+    constants, whose text says it all.
+    """
     roots: list[_Node] = []
     path: list[_Node] = []
     for step in trace:
@@ -75,7 +79,7 @@ def _roots(trace: Iterable[dict[str, Any]]) -> list[_Node]:
         node = _Node(step)
         if not path:
             roots.append(node)
-        elif "skipped" not in path[-1].step:
+        elif "skipped" not in path[-1].step and not _is_constant(step["expression"]):
             path[-1].children.append(node)
         path.append(node)
     return roots
@@ -127,6 +131,17 @@ def _aligned(lines: list[_Line], width: int) -> Iterator[str]:
 
 def _value(value: object) -> str:
     return _printable(json.dumps(value, ensure_ascii=False))
+
+
+def _is_constant(expression: str) -> bool:
+    """Whether this is a list or a map in which nothing has a name."""
+    if not expression.startswith(("[", "{")):
+        return False
+    try:
+        tokens = tokenize(expression)
+    except InvalidExpression:
+        return False
+    return not any(token.kind in {"ident", "quoted"} for token in tokens)
 
 
 def _one_line(expression: str) -> str:

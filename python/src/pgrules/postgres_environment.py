@@ -332,7 +332,7 @@ def _field(row: tuple[Any, ...]) -> DerivedField:
     )
 
 
-def _refuse_impossible(name: str, operation: str) -> None:
+def _refuse_impossible(name: object, operation: str) -> None:
     """No derived field has a name that is no text of ASCII letters and digits."""
     if not isinstance(name, str) or not name.isidentifier():
         raise DerivedFieldNotFound(operation=operation, subject=name)
