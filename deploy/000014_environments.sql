@@ -60,26 +60,41 @@ $function$;
 COMMENT ON FUNCTION rules_internal.environment(uuid) IS
 'What the tenant''s expressions are compiled against.';
 
-CREATE FUNCTION rules_internal.lock_environment(
-    p_tenant_id uuid, p_exclusive boolean
-) RETURNS void
+-- Writers of rules share the environment that they compile against; a writer of the
+-- environment waits for them, and they for it. The lock is on the tenant's own row, as
+-- an advisory lock could be taken by any login for any tenant.
+CREATE FUNCTION rules_internal.share_environment(p_tenant_id uuid) RETURNS void
 LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_key constant bigint :=
-        hashtextextended('pgrules.environment:' || p_tenant_id, 0);
+    -- Superusers write for any tenant; everyone else locks nothing but the own.
+    v_tenant constant uuid := CASE
+        WHEN pg_has_role(session_user, 'rules_owner', 'MEMBER') THEN p_tenant_id
+        ELSE rules.current_tenant_id()
+    END;
 BEGIN
-    IF p_exclusive THEN
-        PERFORM pg_advisory_xact_lock(v_key);
-    ELSE
-        PERFORM pg_advisory_xact_lock_shared(v_key);
-    END IF;
+    PERFORM FROM rules.tenants AS tenant WHERE tenant.id = v_tenant FOR SHARE;
 END;
 $function$;
 
-COMMENT ON FUNCTION rules_internal.lock_environment(uuid, boolean) IS
-'Until the end of the transaction: writers of rules share the environment that they
-compile against, and a writer of the environment waits for them and they for it.';
+COMMENT ON FUNCTION rules_internal.share_environment(uuid) IS
+'Keeps the environment of a tenant as it is until the end of the transaction. SECURITY
+DEFINER, since locking the tenant''s row takes the right to change it.';
+
+CREATE FUNCTION rules_internal.lock_environment(p_tenant_id uuid) RETURNS void
+LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM FROM rules.tenants AS tenant
+    WHERE tenant.id = p_tenant_id FOR NO KEY UPDATE;
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.lock_environment(uuid) IS
+'Waits until nobody shares the environment of a tenant, and then keeps others from it
+until the end of the transaction.';
 
 CREATE FUNCTION rules_internal.store_environment(p_tenant_id uuid) RETURNS void
 LANGUAGE plpgsql
@@ -115,12 +130,13 @@ holds the lock.';
 
 REVOKE ALL ON FUNCTION
 rules_internal.environment(uuid),
-rules_internal.lock_environment(uuid, boolean),
+rules_internal.share_environment(uuid),
+rules_internal.lock_environment(uuid),
 rules_internal.store_environment(uuid)
 FROM public;
 GRANT EXECUTE ON FUNCTION
 rules_internal.environment(uuid),
-rules_internal.lock_environment(uuid, boolean)
+rules_internal.share_environment(uuid)
 TO rules_app, rules_tenant;
 
 COMMIT;

@@ -60,7 +60,7 @@ BEGIN
     THEN
         RETURN NEW;
     END IF;
-    PERFORM rules_internal.lock_environment(NEW.tenant_id, false);
+    PERFORM rules_internal.share_environment(NEW.tenant_id);
     v_outcome := rules_internal.cel_check(
         rules_internal.cel_runtime(),
         NEW.expression,

@@ -47,7 +47,7 @@ DECLARE
     v_outcome record;
 BEGIN
     FOR v_tenant IN SELECT DISTINCT changed.tenant_id FROM changed ORDER BY 1 LOOP
-        PERFORM rules_internal.lock_environment(v_tenant, true);
+        PERFORM rules_internal.lock_environment(v_tenant);
         -- A tenant that is being deleted takes its rules along.
         CONTINUE WHEN NOT EXISTS (
             SELECT FROM rules.tenants AS tenant WHERE tenant.id = v_tenant

@@ -131,7 +131,7 @@ BEGIN
     IF v_failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure('cannot set the schema', NULL, v_failure);
     END IF;
-    PERFORM rules_internal.lock_environment(v_tenant, true);
+    PERFORM rules_internal.lock_environment(v_tenant);
     INSERT INTO rules.schemas (tenant_id, version, definition)
     SELECT v_tenant, coalesce(max(former.version), 0) + 1, set_schema.definition
     FROM rules.schemas AS former
@@ -159,7 +159,7 @@ DECLARE
     v_tenant constant uuid := rules.current_tenant_id();
     v_id uuid;
 BEGIN
-    PERFORM rules_internal.lock_environment(v_tenant, true);
+    PERFORM rules_internal.lock_environment(v_tenant);
     SELECT stored.id INTO v_id
     FROM rules.schemas AS stored
     WHERE stored.tenant_id = v_tenant AND stored.version = activate_schema.version;

@@ -131,10 +131,16 @@ BEGIN
                 'rules_app, rules_tenant'
             ),
             (
-                'rules_internal.lock_environment(uuid,boolean)',
-                'plpgsql VOLATILE',
+                'rules_internal.share_environment(uuid)',
+                'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 'rules_app, rules_tenant'
+            ),
+            (
+                'rules_internal.lock_environment(uuid)',
+                'plpgsql VOLATILE',
+                'rules_owner',
+                ''
             ),
             (
                 'rules_internal.store_environment(uuid)',

@@ -289,6 +289,7 @@ SELECT set_eq(
         ('bound_tenant'::name),
         ('check_derived_fields'),
         ('set_schema'),
+        ('share_environment'),
         ('activate_schema')
     $$,
     'SECURITY DEFINER is for what has no other way'

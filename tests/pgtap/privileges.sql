@@ -141,7 +141,7 @@ INSERT INTO expected_calls VALUES
 ('rules.explain_rule(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules.evaluation_cost(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules_internal.environment(uuid)', 'rules_app, rules_tenant'),
-('rules_internal.lock_environment(uuid,boolean)', 'rules_app, rules_tenant'),
+('rules_internal.share_environment(uuid)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_failure(text,text,jsonb)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_not_found(text,uuid)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_null(text,text)', 'rules_app, rules_tenant');
