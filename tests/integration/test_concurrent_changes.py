@@ -1,0 +1,199 @@
+"""Rules, derived fields and schemas that two sessions change at the same time.
+
+Whoever changes what rules are compiled against waits for the writers of rules, and they
+for it; what comes second sees what came first. Tenants do not wait for one another.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from tests.fixtures.database import Database
+
+pytestmark = pytest.mark.integration
+
+Connection = psycopg.Connection[Any]
+
+INSERT_RULE = """
+INSERT INTO rules.rules (tenant_id, name, expression)
+VALUES (rules.current_tenant_id(), %s, %s)
+"""
+INSERT_FIELD = """
+INSERT INTO rules.derived_fields (tenant_id, name, expression)
+VALUES (rules.current_tenant_id(), %s, %s)
+"""
+AGE = 'SELECT rules.set_schema(\'{"User": {"Age": "int"}}\')'
+NAME = 'SELECT rules.set_schema(\'{"User": {"Name": "string"}}\')'
+
+
+@pytest.fixture
+def open_session(app: str) -> Iterator[Callable[[UUID], Connection]]:
+    """Opens an application's sessions, each in a transaction of the tenant it gets."""
+    opened: list[Connection] = []
+
+    def open_session(tenant: UUID) -> Connection:
+        session = psycopg.connect(app)
+        opened.append(session)
+        session.execute("SELECT rules.set_tenant(%s)", [tenant])
+        return session
+
+    yield open_session
+    for session in opened:
+        session.close()
+
+
+@pytest.fixture
+def first(open_session: Callable[[UUID], Connection], tenant: UUID) -> Connection:
+    """A session of the tenant."""
+    return open_session(tenant)
+
+
+@pytest.fixture
+def second(open_session: Callable[[UUID], Connection], tenant: UUID) -> Connection:
+    """Another one."""
+    return open_session(tenant)
+
+
+@pytest.fixture
+def later() -> Iterator[ThreadPoolExecutor]:
+    """Runs statements that have to wait."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def wait_until_blocked(
+    database: Database, blocked: Connection, by: Connection, outcome: Future[Any]
+) -> None:
+    """Return when the server says that one session waits for the other."""
+    watcher = database.connect(autocommit=True)
+    deadline = time.monotonic() + 30
+    pids = (blocked.info.backend_pid, by.info.backend_pid)
+    while time.monotonic() < deadline:
+        if outcome.done():
+            pytest.fail(f"it did not wait: {outcome.exception() or outcome.result()}")
+        row = watcher.execute("SELECT pg_blocking_pids(%s)", [pids[0]]).fetchone()
+        assert row is not None
+        if pids[1] in row[0]:
+            return
+    pytest.fail("it neither waits nor ends")
+
+
+def test_a_schema_waits_for_a_rule_and_is_refused_where_it_would_break_it(
+    database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
+) -> None:
+    """COMP-3."""
+    first.execute(INSERT_RULE, ["adult", "User.Age >= 18"])
+    change = later.submit(second.execute, NAME)
+    wait_until_blocked(database, second, first, change)
+    first.commit()
+    with pytest.raises(psycopg.DatabaseError) as refused:
+        change.result()
+    assert refused.value.sqlstate == "RE062"
+
+
+def test_a_rule_waits_for_a_schema_and_is_compiled_against_it(
+    database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
+) -> None:
+    """COMP-2, COMP-3."""
+    first.execute(NAME)
+    rule = later.submit(second.execute, INSERT_RULE, ["adult", "User.Age >= 18"])
+    wait_until_blocked(database, second, first, rule)
+    first.commit()
+    with pytest.raises(psycopg.DatabaseError) as refused:
+        rule.result()
+    assert refused.value.sqlstate == "RE020"
+
+
+def test_a_rule_is_compiled_against_the_old_schema_if_the_new_one_is_rolled_back(
+    database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
+) -> None:
+    """COMP-3, REQ-PERSIST-003."""
+    first.execute(NAME)
+    rule = later.submit(second.execute, INSERT_RULE, ["adult", "User.Age >= 18"])
+    wait_until_blocked(database, second, first, rule)
+    first.rollback()
+    rule.result()
+    second.commit()
+
+
+def test_two_schemas_become_two_versions(
+    database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
+) -> None:
+    first.execute(AGE)
+    change = later.submit(second.execute, NAME)
+    wait_until_blocked(database, second, first, change)
+    first.commit()
+    change.result()
+    second.commit()
+    with database.connect() as session:
+        versions = session.execute(
+            "SELECT version, active FROM rules.schemas ORDER BY version"
+        ).fetchall()
+    assert versions == [(1, False), (2, True)]
+
+
+def test_two_sessions_make_no_cycle_together(
+    database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
+) -> None:
+    """DER-2."""
+    first.execute(INSERT_FIELD, ["a", "b + 1"])
+    field = later.submit(second.execute, INSERT_FIELD, ["b", "a + 1"])
+    wait_until_blocked(database, second, first, field)
+    first.commit()
+    with pytest.raises(psycopg.DatabaseError) as refused:
+        field.result()
+    assert refused.value.sqlstate == "RE061"
+
+
+def test_writers_of_rules_do_not_wait_for_one_another(
+    first: Connection, second: Connection
+) -> None:
+    """STORE-6."""
+    for name, session in (("one", first), ("two", second)):
+        session.execute("SET LOCAL lock_timeout = '5s'")
+        session.execute(INSERT_RULE, [name, "true"])
+    second.commit()
+    first.commit()
+
+
+def test_a_tenant_does_not_wait_for_another(
+    open_session: Callable[[UUID], Connection], tenant: UUID, other_tenant: UUID
+) -> None:
+    """REQ-TENANT-004."""
+    mine, theirs = open_session(tenant), open_session(other_tenant)
+    mine.execute(AGE)
+    theirs.execute("SET LOCAL lock_timeout = '5s'")
+    theirs.execute(NAME)
+    theirs.execute(INSERT_RULE, ["named", 'User.Name != ""'])
+
+
+def test_a_tenant_cannot_hold_up_another(
+    database: Database,
+    open_session: Callable[[UUID], Connection],
+    tenant: UUID,
+    other_tenant: UUID,
+) -> None:
+    """REQ-TENANT-001: a lock is for the own tenant, whichever is named."""
+    with psycopg.connect(
+        database.login("rules_tenant", tenant=other_tenant), autocommit=True
+    ) as hostile:
+        hostile.execute("BEGIN")
+        hostile.execute("SELECT rules_internal.share_environment(%s)", [tenant])
+        for attempt in (
+            "SELECT rules_internal.lock_environment(%s)",
+            "SELECT id FROM rules.tenants WHERE id = %s FOR SHARE",
+        ):
+            hostile.execute("SAVEPOINT attempt")
+            with pytest.raises(errors.InsufficientPrivilege):
+                hostile.execute(attempt, [tenant])
+            hostile.execute("ROLLBACK TO attempt")
+        session = open_session(tenant)
+        session.execute("SET LOCAL lock_timeout = '5s'")
+        session.execute(AGE)
+        session.execute(INSERT_RULE, ["adult", "User.Age >= 18"])
