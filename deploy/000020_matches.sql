@@ -12,6 +12,8 @@ DECLARE
     v_result rules.evaluation_result;
 BEGIN
     IF matches.facts IS NULL THEN
+        -- No tenant is an error here too.
+        PERFORM rules.current_tenant_id();
         RETURN NULL;
     END IF;
     v_result := rules.evaluate(matches.rule_id, matches.facts);
