@@ -151,6 +151,33 @@ def test_two_sessions_make_no_cycle_together(
     assert refused.value.sqlstate == "RE061"
 
 
+def test_deleting_a_tenant_waits_for_its_writers_and_takes_their_rules(
+    database: Database, first: Connection, later: ThreadPoolExecutor, tenant: UUID
+) -> None:
+    """REQ-TENANT-007, REQ-SCHEMA-006."""
+    first.execute(AGE)
+    first.execute(INSERT_FIELD, ["adult", "User.Age >= 18"])
+    first.execute(INSERT_RULE, ["adults", "adult"])
+    admin = psycopg.connect(database.login("rules_admin"))
+    deletion = later.submit(
+        admin.execute, "DELETE FROM rules.tenants WHERE id = %s", [tenant]
+    )
+    wait_until_blocked(database, admin, first, deletion)
+    # Not a deadlock: the writer goes on while the deletion waits for it.
+    first.execute(INSERT_RULE, ["more", "!adult"])
+    first.commit()
+    deletion.result()
+    admin.commit()
+    admin.close()
+    with database.connect() as session:
+        left = session.execute(
+            "SELECT (SELECT count(*) FROM rules.rules)"
+            " + (SELECT count(*) FROM rules.derived_fields)"
+            " + (SELECT count(*) FROM rules_internal.environments)"
+        ).fetchone()
+    assert left == (0,)
+
+
 def test_writers_of_rules_do_not_wait_for_one_another(
     first: Connection, second: Connection
 ) -> None:

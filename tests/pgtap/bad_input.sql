@@ -2,7 +2,7 @@
 -- session goes on.
 BEGIN;
 
-SELECT plan(102);
+SELECT plan(105);
 
 INSERT INTO rules.tenants (id, name) VALUES
 (md5('harbour')::uuid, 'Harbour Insurance'),
@@ -25,6 +25,7 @@ FROM unnest(
         'SELECT rules.evaluate(md5(''mine'')::uuid, ''{}'')',
         'SELECT rules.evaluate_all(''{}'')',
         'SELECT rules.matches(md5(''mine'')::uuid, ''{}'')',
+        'SELECT rules.matches(md5(''mine'')::uuid, NULL)',
         'SELECT rules.evaluate_expression(''1'')',
         'SELECT rules.check_expression(''1'')',
         'SELECT rules.explain_rule(md5(''mine'')::uuid, ''{}'')',
