@@ -10482,8 +10482,8 @@ $cel_values$);
     v_loader := $python$
 package = "pgrules_cel_@hash@"
 if package not in GD:
-    import base64
-    import importlib.abc
+    import binascii
+    import importlib.machinery
     import importlib.util
     import marshal
     import sys
@@ -10492,35 +10492,36 @@ if package not in GD:
     sources = @sources@
     compiled = {}
     if importlib.util.MAGIC_NUMBER.hex() == "@magic@":
-        compiled = marshal.loads(zlib.decompress(base64.b64decode("@code@")))
+        compiled = marshal.loads(zlib.decompress(binascii.a2b_base64("@code@")))
 
-    class Modules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-        """Finds and loads the modules of the package."""
+    class Modules:
+        """Finds and loads the modules of the package, see importlib.abc."""
 
         def module(self, name):
             root, _, module = name.partition(".")
             return (module or "__init__") if root == package else None
 
-        def find_spec(self, name, path, target=None):
+        def find_spec(self, name, path=None, target=None):
             module = self.module(name)
             if module not in sources:
                 return None
-            return importlib.util.spec_from_loader(
+            return importlib.machinery.ModuleSpec(
                 name, self, origin=package, is_package=module == "__init__"
             )
 
-        def is_package(self, name):
-            return name == package
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            name = self.module(module.__name__)
+            code = compiled.get(name)
+            if code is None:
+                file = f"{package}/{name}.py"
+                code = compile(sources[name], file, "exec", dont_inherit=True)
+            exec(code, module.__dict__)
 
         def get_source(self, name):
             return sources[self.module(name)]
-
-        def get_code(self, name):
-            module = self.module(name)
-            if module in compiled:
-                return compiled[module]
-            file = f"{package}/{module}.py"
-            return compile(sources[module], file, "exec", dont_inherit=True)
 
     if package not in sys.modules:
         sys.meta_path.insert(0, Modules())
