@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,3 +82,10 @@ def test_a_value_is_of_the_type_that_was_inferred(text: str) -> None:
     except (InvalidExpression, EvaluationError):
         return
     assert has_type(value, program.type), f"{program.type} is the type of {value!r}"
+
+
+@pytest.mark.parametrize("text", ["['x'] + c", "c + ['x']", "[[1]] + [c]", "['x', c]"])
+def test_what_is_joined_with_dyn_has_elements_of_any_type(text: str) -> None:
+    program = compile_expression(text)
+    assert has_type(program.interpret(FACTS), program.type), program.type
+    assert compile_expression(f"({text})[0] == 1").interpret(FACTS) in (True, False)

@@ -147,11 +147,17 @@ def _occurs(variable: Type, within: Type, bindings: Bindings) -> bool:
 
 
 def _release(of: Type, bindings: Bindings) -> None:
-    """Make the free variables of a type dyn, whose values come from a dyn."""
-    if of.open:
-        of = resolved(of, bindings)
-        if type(of) is TypeVariable:
+    """Make the variables of a type dyn, whose values come from a dyn.
+
+    Also those of which something is known: ``['a'] + d`` has any elements.
+    """
+    if type(of) is TypeVariable:
+        bound = bindings.known.get(of)
+        while type(bound) is TypeVariable:
+            of, bound = bound, bindings.known.get(bound)
+        if bound is not DYN:
             bindings.bind(of, DYN)
+    elif of.open:
         for part in of.parameters:
             _release(part, bindings)
 
