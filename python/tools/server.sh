@@ -4,6 +4,7 @@
 #   server.sh up           start it if it does not run, deploy into it
 #   server.sh dsn          the same, and print its superuser URI, nothing else, on stdout
 #   server.sh start        start it, deploy nothing, and print the same URI
+#   server.sh kind         say which it is: private, or own for the user's
 #   server.sh reset        revert all that is deployed, with its data, and deploy anew
 #   server.sh deploy URI   deploy into another database
 #   server.sh down         stop it
@@ -248,9 +249,10 @@ case "${1:-}" in
         deploy "$url"
         ;;
     deploy) deploy "$2" ;;
+    kind) if [ -n "$(own_url)" ]; then echo own; else echo private; fi ;;
     down | clean)
         if [ "$1" = clean ]; then remove_private; else stop_private; fi
         [ -z "$(own_url)" ] || say "DATABASE_URL names a server of your own; it was left alone"
         ;;
-    *) die "usage: server.sh up | dsn | start | reset | deploy URI | down | clean" ;;
+    *) die "usage: server.sh up | dsn | start | kind | reset | deploy URI | down | clean" ;;
 esac
