@@ -28,7 +28,8 @@ COMMENT ON TABLE rules.tenants IS
 COMMENT ON COLUMN rules.tenants.id IS 'What app.tenant_id names.';
 COMMENT ON COLUMN rules.tenants.name IS 'For people; not unique.';
 COMMENT ON COLUMN rules.tenants.created_at IS 'When the tenant was created.';
-COMMENT ON COLUMN rules.tenants.updated_at IS 'When the row last changed.';
+COMMENT ON COLUMN rules.tenants.updated_at IS
+'When the row, or the schema or derived fields of the tenant, last changed.';
 
 GRANT SELECT ON rules.tenants TO rules_app, rules_tenant;
 GRANT SELECT, DELETE ON rules.tenants TO rules_admin;

@@ -15,6 +15,7 @@ CREATE TABLE rules.rules (
     name varchar(255) NOT NULL,
     expression text NOT NULL,
     active boolean NOT NULL DEFAULT true,
+    estimated_cost bigint,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT rules_pkey PRIMARY KEY (tenant_id, id),
@@ -59,6 +60,9 @@ COMMENT ON COLUMN rules.rules.name IS 'Unique within the tenant.';
 COMMENT ON COLUMN rules.rules.expression IS 'The rule, in CEL.';
 COMMENT ON COLUMN rules.rules.active IS
 'Whether evaluate_all includes it; evaluate answers for any rule.';
+COMMENT ON COLUMN rules.rules.estimated_cost IS
+'The cost units of an evaluation at most, over facts of the sizes that docs/language.md
+assumes; set when the rule is compiled.';
 COMMENT ON COLUMN rules.rules.created_at IS 'Order of evaluation, then by id.';
 COMMENT ON COLUMN rules.rules.updated_at IS 'When the row last changed.';
 

@@ -87,8 +87,10 @@ CREATE FUNCTION rules_internal.lock_environment(p_tenant_id uuid) RETURNS void
 LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM FROM rules.tenants AS tenant
-    WHERE tenant.id = p_tenant_id FOR NO KEY UPDATE;
+    -- An update, which is more than a lock: who shares the environment later, in a
+    -- snapshot from before the change, gets a serialization failure.
+    UPDATE rules.tenants AS tenant SET name = tenant.name
+    WHERE tenant.id = p_tenant_id;
 END;
 $function$;
 

@@ -73,12 +73,13 @@ BEGIN
             v_outcome.failure
         );
     END IF;
+    NEW.estimated_cost := v_outcome.estimate;
     RETURN NEW;
 END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.compile_rule() IS
-'Trigger: refuses a rule that does not compile. Raises RE020, RE021, RE050.';
+'Trigger: refuses a rule that does not compile, and keeps what it can cost. Raises RE020, RE021, RE050.';
 
 REVOKE ALL ON FUNCTION
 rules_internal.raise_failure(text, text, jsonb),

@@ -32,6 +32,7 @@ BEGIN
         ('column', 'name character varying(255) NOT NULL'),
         ('column', 'expression text NOT NULL'),
         ('column', 'active boolean NOT NULL DEFAULT true'),
+        ('column', 'estimated_cost bigint'),
         (
             'column',
             'created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()'

@@ -122,6 +122,21 @@ def test_a_rule_is_compiled_against_the_old_schema_if_the_new_one_is_rolled_back
     second.commit()
 
 
+def test_a_rule_of_an_older_snapshot_is_not_compiled_against_the_old_schema(
+    open_session: Callable[[UUID], Connection], first: Connection, tenant: UUID
+) -> None:
+    """COMP-3: REPEATABLE READ sees the old schema, so the writer has to begin anew."""
+    older = open_session(tenant)
+    older.rollback()
+    older.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    older.execute("SELECT rules.set_tenant(%s)", [tenant])
+    older.execute("SELECT count(*) FROM rules.rules")
+    first.execute(NAME)
+    first.commit()
+    with pytest.raises(errors.SerializationFailure):
+        older.execute(INSERT_RULE, ["adult", "User.Age >= 18"])
+
+
 def test_two_schemas_become_two_versions(
     database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
 ) -> None:

@@ -157,7 +157,7 @@ FROM (
         || '[1, 2, 3, 4, 5, 6, 7, 8, 9].map(c, [1, 2, 3, 4, 5, 6, 7, 8, 9].map(d, '
         || '[1, 2, 3, 4, 5, 6, 7, 8, 9].map(e, [1, 2, 3, 4, 5, 6, 7, 8, 9].map(f, '
         || '[1, 2, 3, 4, 5, 6, 7, 8, 9].map(g, a)))))))',
-        'RE041', 'Macros that would take for ever'
+        'RE021', 'Macros that would take for ever'
     )
 ) AS failing (expression, state, description);
 

@@ -1,7 +1,7 @@
 -- A rule that does not compile is refused: COMP-2.
 BEGIN;
 
-SELECT plan(16);
+SELECT plan(18);
 
 SELECT has_trigger(
     'rules', 'rules', 'rules_compile', 'Rules are compiled when they are written'
@@ -98,6 +98,18 @@ SELECT throws_ok(
 SELECT lives_ok(
     $$UPDATE rules.rules SET active = true, expression = 'User.Age >= 18'$$,
     'Only when it compiles again'
+);
+
+SELECT results_eq(
+    $$SELECT estimated_cost FROM rules.rules WHERE expression = 'User.Age >= 18'$$,
+    ARRAY[4::bigint], 'What a rule can cost at most is stored with it'
+);
+SELECT throws_ok(
+    $$
+        UPDATE rules.rules
+        SET expression = 'a.all(x, b.all(y, c.all(z, d.all(w, w != x))))'
+    $$,
+    'RE021', NULL, 'A rule that can cost more than the limit is refused'
 );
 
 RESET SESSION AUTHORIZATION;

@@ -1,7 +1,7 @@
 -- The rules: REQ-SCHEMA-002, 006, 007, 009, 010, and isolation of their rows.
 BEGIN;
 
-SELECT plan(46);
+SELECT plan(47);
 
 SELECT has_table('rules'::name, 'rules'::name);
 SELECT table_owner_is(
@@ -10,7 +10,8 @@ SELECT table_owner_is(
 SELECT columns_are(
     'rules', 'rules',
     ARRAY[
-        'tenant_id', 'id', 'name', 'expression', 'active', 'created_at', 'updated_at'
+        'tenant_id', 'id', 'name', 'expression', 'active', 'estimated_cost',
+        'created_at', 'updated_at'
     ],
     'REQ-SCHEMA-002, STORE-2: the columns of rules'
 );
@@ -22,15 +23,18 @@ FROM (
     ('name', 'character varying(255)'),
     ('expression', 'text'),
     ('active', 'boolean'),
+    ('estimated_cost', 'bigint'),
     ('created_at', 'timestamp with time zone'),
     ('updated_at', 'timestamp with time zone')
 ) AS expected (name, type);
 SELECT is_empty(
     $$
         SELECT attname FROM pg_catalog.pg_attribute
-        WHERE attrelid = 'rules.rules'::regclass AND attnum > 0 AND NOT attnotnull
+        WHERE
+            attrelid = 'rules.rules'::regclass AND attnum > 0 AND NOT attnotnull
+            AND attname <> 'estimated_cost'
     $$,
-    'No column of a rule may be NULL'
+    'No column of a rule may be NULL, but for what its compilation finds'
 );
 SELECT col_is_pk(
     'rules', 'rules', ARRAY['tenant_id', 'id'],

@@ -170,9 +170,9 @@ def test_derived_fields_together_have_a_cost_limit(engine: Engine) -> None:
         add(engine, "Slow", f"rule {number}")
     results = engine.evaluate_all({"L": list(range(200))})
     assert all(result.matched for result in results)
-    derive(engine, "Endless", "L.all(a, L.all(b, L.all(c, a + b + c >= 0)))")
+    derive(engine, "Endless", "L.all(a, L.all(b, a + b + b >= 0))")
     rule = add(engine, "Endless", "costly")
-    result = engine.evaluate(rule.id, {"L": list(range(200))})
+    result = engine.evaluate(rule.id, {"L": list(range(1_000))})
     assert not result.matched
     assert "1,000,000" in str(result.error)
 

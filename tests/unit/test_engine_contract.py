@@ -166,8 +166,8 @@ def test_a_missing_field_can_be_guarded(engine: Engine) -> None:
 
 def test_a_costly_evaluation_ends_with_an_error(engine: Engine) -> None:
     """EVAL-4, ENG-4: the cost of one evaluation is bounded."""
-    expression = "L.all(a, L.all(b, L.all(c, L.all(d, a + b + c + d >= 0))))"
-    result = evaluate(engine, expression, {"L": list(range(100))})
+    expression = "L.all(a, L.all(b, a + b >= 0))"
+    result = evaluate(engine, expression, {"L": list(range(1_000))})
     assert not result.matched
     assert result.error is not None
     assert "1,000,000" in result.error

@@ -40,15 +40,20 @@ def _answer(call: Callable[..., Any], facts: Mapping[str, Any]) -> Answer:
 
 
 def answer(
-    text: str, facts: Mapping[str, Any] | None = None, limits: Limits | None = None
+    text: str,
+    facts: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    *,
+    unchecked: bool = False,
 ) -> Answer:
     """What the expression gives over these facts, by closures and generated code.
 
+    Taken ``unchecked`` it may cost what it likes until it is evaluated.
     Raises :class:`InvalidExpression` where it does not compile.
     """
     facts = {} if facts is None else facts
     environment = Environment() if limits is None else Environment(limits=limits)
-    program = compile_expression(text, environment)
+    program = compile_expression(text, environment, unchecked=unchecked)
     defined = _answer(program.interpret, facts)
     value, error, _ = program.trace(facts)
     traced = Answer(value, error)

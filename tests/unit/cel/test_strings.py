@@ -192,5 +192,5 @@ class TestCost:
         ],
     )
     def test_a_string_that_grows_ends_at_the_limit(self, text: str) -> None:
-        found = answer(text, {"a": "x" * 5000})
+        found = answer(text, {"a": "x" * 5000}, unchecked=True)
         assert isinstance(found.error, CostLimitExceeded), found

@@ -90,20 +90,23 @@ def evaluate_expression(
         return None, _failure(failure)
 
 
-def check(expression: str, environment: str) -> tuple[str | None, str | None]:
-    """Compile an expression: its problems, and the failure that they amount to.
+def check(
+    expression: str, environment: str
+) -> tuple[str | None, int | None, str | None]:
+    """Compile an expression: its problems, its estimate, and the failure to raise.
 
     The problems are a JSON array of objects with ``line``, ``column``, ``message``
     and ``hint``; a hint begins with the source line and a caret under the place.
-    Empty, with no failure, when the expression compiles.
+    Empty, with no failure, when the expression compiles; then the estimate is what an
+    evaluation can cost at most, see ``Program.estimate``.
     """
     try:
-        _program(expression, environment)
+        program = _program(expression, environment)
+        return "[]", program.estimate, None
     except InvalidExpression as invalid:
-        return json.dumps(_problems(invalid)), _failure(invalid)
+        return json.dumps(_problems(invalid)), None, _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
-        return None, _failure(failure)
-    return "[]", None
+        return None, None, _failure(failure)
 
 
 def check_schema(definition: str) -> str | None:

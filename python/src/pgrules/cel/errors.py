@@ -63,7 +63,7 @@ class InvalidExpression(CelError):
 
 
 class ExpressionTooLarge(InvalidExpression):
-    """The expression is longer or deeper than the limits allow."""
+    """The expression is longer, deeper or costlier than the limits allow."""
 
     sqlstate = "RE021"
 

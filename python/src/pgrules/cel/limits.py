@@ -22,5 +22,17 @@ class Limits:
     """Cost units of one evaluation: about one for each step; a step over a string
     of n code points costs n / 10 more, over a list or map of n elements n more."""
 
+    assumed_elements: int = 100
+    """Elements of a list or map of the facts, for the estimate at compile time. An
+    expression that can cost more than the limit over such facts is refused."""
+
+    assumed_characters: int = 1_000
+    """Code points of a string of the facts, for the estimate."""
+
+    assumed_weight: int = 1_000
+    """Cost units of comparing a value of the facts with all that is in it, for the
+    estimate: one for each element at any depth, one for ten code points of a string
+    or a key."""
+
 
 DEFAULT_LIMITS = Limits()

@@ -13,6 +13,7 @@ from .errors import (
     EvaluationError,
     ExpressionTooLarge,
 )
+from .estimate import estimate, too_costly
 from .evaluation import Evaluation
 from .interpreter import Closure, interpret, straight_cost
 from .parser import parse
@@ -44,8 +45,8 @@ class Program:
     """
 
     __slots__ = (
-        "_closure", "_cost", "_slots", "_uses", "environment", "evaluate", "nodes",
-        "text", "tree",
+        "_closure", "_cost", "_estimate", "_slots", "_uses", "environment", "evaluate",
+        "nodes", "text", "tree",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,7 @@ class Program:
         self._slots = slots
         self._cost = straight_cost(tree)
         self._closure = interpret(tree)
+        self._estimate: int | None = None
         self._uses = 0
         self.evaluate: Callable[..., Value] = self._warming
 
@@ -76,6 +78,24 @@ class Program:
     def type(self) -> Type:
         """The type of the value, as far as inference knows it; else dyn."""
         return self.tree.type
+
+    @property
+    def estimate(self) -> int:
+        """The cost units of an evaluation at most, over facts of assumed sizes.
+
+        See :mod:`.estimate`; larger facts may cost more.
+        """
+        if self._estimate is None:
+            self._estimate = estimate(self.tree, self.environment).cost
+        return self._estimate
+
+    def refuse_too_costly(self) -> None:
+        """Raise :class:`ExpressionTooLarge` where the estimate exceeds the limit."""
+        found = estimate(self.tree, self.environment)
+        self._estimate = found.cost
+        problem = too_costly(found, self.text, self.environment.limits)
+        if problem is not None:
+            raise ExpressionTooLarge([problem])
 
     def generate(self) -> None:
         """Let generated code evaluate from now on, where the expression suits it."""
@@ -168,7 +188,8 @@ def compile_expression(
 ) -> Program:
     """Compile an expression.
 
-    ``unchecked`` turns unknown names and functions into errors of the evaluation.
+    ``unchecked`` turns unknown names and functions into errors of the evaluation, and
+    leaves what it may cost to the limit of the evaluation.
 
     Raises :class:`InvalidExpression` with every problem found, or one of its
     subclasses :class:`ExpressionTooLarge` and :class:`RegexLibraryMissing`.
@@ -177,9 +198,12 @@ def compile_expression(
     try:
         tree = parse(text, limits=environment.limits, expand_macros=expand_macros)
         checked, slots = check(tree, text, environment, unchecked=unchecked)
-        return Program(text, environment, checked, slots)
+        program = Program(text, environment, checked, slots)
+        if not unchecked:
+            program.refuse_too_costly()
     except RecursionError:
         problem = source.problem(
             text, 0, "the caller's stack leaves no room for an expression so deep"
         )
         raise ExpressionTooLarge([problem]) from None
+    return program
