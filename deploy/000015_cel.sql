@@ -278,12 +278,12 @@ def check(
     evaluation can cost at most, see ``Program.estimate``.
     """
     try:
-        program = _program(expression, environment)
-        return "[]", program.estimate, None
+        estimate = _program(expression, environment).estimate
     except InvalidExpression as invalid:
         return json.dumps(_problems(invalid)), None, _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure)
+    return "[]", estimate, None
 
 
 def check_schema(definition: str) -> str | None:
@@ -2532,7 +2532,6 @@ from .checked import (
 from .evaluation import CHARACTERS_PER_UNIT
 from .interpreter import body_cost, straight_cost
 from .limits import DEFAULT_LIMITS, Limits
-from .regex import MAX_PATTERN_LENGTH
 from .types import DYN, ObjectType, Type, unwrapped
 
 if TYPE_CHECKING:
@@ -2777,7 +2776,8 @@ class _Estimator:
         if total > self.most:
             self.most = total
             self.largest = node, self.times
-            if total > self.limit and self.grown is None:
+            # Else it is the loops around that make it grow.
+            if total > self.limit and self.grown is None and units >= self.times:
                 self.grown = node, self.times
 
     # Names
@@ -2802,7 +2802,7 @@ class _Estimator:
         if of is DYN:
             return self.assumed.fact
         of = unwrapped(of)
-        if of.name == "string" or of.name == "bytes":
+        if of.name in ("string", "bytes"):
             return self.assumed.text
         return _SCALARS.get(of.name) or self.assumed.fact
 
@@ -2835,10 +2835,13 @@ class _Estimator:
 
     def field(self, node: Field | OptionalField) -> Size:
         operand = node.operand
-        if type(operand) is Variable and operand.type is DYN:
+        if (
+            type(operand) is Variable
+            and operand.type is DYN
+            and operand.name not in self.environment.derived
+        ):
             # By far the most fields.
-            if operand.name not in self.environment.derived:
-                return self.assumed.fact
+            return self.assumed.fact
         container = self.visit(operand)
         if node.conversion in _READ:
             self.charge(node, self.assumed.text.whole)
@@ -2947,10 +2950,10 @@ class _Estimator:
             made = self.visit(node.transform)
         inner = self.cost
         self.cost, self.times = before, times
-        grown = self.grown is not None
-        self.charge(node, min(count * (body_cost(node) + inner), MAX_ESTIMATE))
-        if self.grown is not None and not grown:
+        units = min(count * (body_cost(node) + inner), MAX_ESTIMATE)
+        if units * times > self.limit and self.grown is None:
             self.grown = node, min(times * count, MAX_ESTIMATE)
+        self.charge(node, units)
         return made
 
     # Calls

@@ -79,7 +79,8 @@ END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.compile_rule() IS
-'Trigger: refuses a rule that does not compile, and keeps what it can cost. Raises RE020, RE021, RE050.';
+'Trigger: refuses a rule that does not compile, and keeps what it can cost. Raises
+RE020, RE021, RE050.';
 
 REVOKE ALL ON FUNCTION
 rules_internal.raise_failure(text, text, jsonb),

@@ -101,12 +101,12 @@ def check(
     evaluation can cost at most, see ``Program.estimate``.
     """
     try:
-        program = _program(expression, environment)
-        return "[]", program.estimate, None
+        estimate = _program(expression, environment).estimate
     except InvalidExpression as invalid:
         return json.dumps(_problems(invalid)), None, _failure(invalid)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure)
+    return "[]", estimate, None
 
 
 def check_schema(definition: str) -> str | None:

@@ -286,7 +286,8 @@ class _Estimator:
         if total > self.most:
             self.most = total
             self.largest = node, self.times
-            if total > self.limit and self.grown is None:
+            # Else it is the loops around that make it grow.
+            if total > self.limit and self.grown is None and units >= self.times:
                 self.grown = node, self.times
 
     # Names
@@ -459,10 +460,10 @@ class _Estimator:
             made = self.visit(node.transform)
         inner = self.cost
         self.cost, self.times = before, times
-        grown = self.grown is not None
-        self.charge(node, min(count * (body_cost(node) + inner), MAX_ESTIMATE))
-        if self.grown is not None and not grown:
+        units = min(count * (body_cost(node) + inner), MAX_ESTIMATE)
+        if units * times > self.limit and self.grown is None:
             self.grown = node, min(times * count, MAX_ESTIMATE)
+        self.charge(node, units)
         return made
 
     # Calls
