@@ -131,9 +131,9 @@ class TestRefusals:
             ("l.size() > 0 && l.exists(x, l.map(y, l == m) == [])", 31),
             ("lists.range(1000000000000).size() == 1", 7),
             ("s.replace('', s).replace('', s) == ''", 18),
-            ("s.split('').map(x, s.split('')) == []", 13),
+            ("s.split('').map(x, s.split('')) == []", 22),
             ("lists.range(999).map(i, lists.range(9999)).size() == 1", 31),
-            ("a.b.c" + " + a.b.c" * 3 + " == 1 || l.all(x, l.all(y, l == m))", 49),
+            ("a.b.c" + " + a.b.c" * 3 + " == 1 || l.all(x, l.all(y, l == m))", 50),
         ],
     )
     def test_what_can_cost_too_much_is_refused_at_the_part_that_grows(
