@@ -52,6 +52,9 @@ class FactLimits:
 
 DEFAULT_FACT_LIMITS: Final = FactLimits()
 
+MAX_RESULT: Final = 1024 * 1024
+"""Characters of the JSON text of a result."""
+
 
 class _Refusal(Exception):
     """Why a part of the facts cannot be; collects its path on the way out."""
@@ -503,14 +506,17 @@ def facts_to_json(
     if "e+" in text:
         # A double with an exponent, or text that looks like one.
         pieces: list[str] = []
-        _write(facts, pieces, strict=True)
+        try:
+            _write(facts, pieces, strict=True, left=limits.size)
+        except EvaluationError:
+            raise _refused([], _too_large(limits)) from None
         text = "".join(pieces)
     if len(text) > limits.size:
         raise _refused([], _too_large(limits))
     return text
 
 
-def value_to_json(value: Value, *, strict: bool = True) -> str:
+def value_to_json(value: Value, *, strict: bool = True, limit: int = MAX_RESULT) -> str:
     """JSON text of a CEL value, for results and traces.
 
     int and uint are numbers, double a number with its fraction kept (``1.0``), or the
@@ -520,10 +526,15 @@ def value_to_json(value: Value, *, strict: bool = True) -> str:
     the same string ``jsonb`` keeps the later.
 
     A string with NUL, which ``jsonb`` cannot hold, raises :class:`EvaluationError`, or
-    has U+FFFD in its place when not ``strict``.
+    has U+FFFD in its place when not ``strict``. So does a text of more characters than
+    the ``limit``: a value is small where it contains one list many times, its text is
+    not.
     """
     pieces: list[str] = []
-    _write(value, pieces, strict=strict)
+    try:
+        _write(value, pieces, strict=strict, left=limit)
+    except RecursionError:
+        raise EvaluationError("the result is nested too deep for JSON") from None
     return "".join(pieces)
 
 
@@ -547,38 +558,46 @@ def _json_double(value: float) -> str:
     return f"{whole}{fraction.ljust(int(exponent), '0')}.0"
 
 
-def _write(value: Value, pieces: list[str], *, strict: bool) -> None:
+def _write(value: Value, pieces: list[str], *, strict: bool, left: int) -> int:
+    """Write a value; gives how many characters are left then."""
     kind = type(value)
-    if kind is str:
-        pieces.append(_json_string(value, strict=strict))
-    elif value is None:
-        pieces.append("null")
-    elif kind is bool:
-        pieces.append("true" if value else "false")
-    elif kind is int:
-        pieces.append(repr(value))
-    elif kind is float:
-        pieces.append(_json_double(value))
-    elif kind is dict:
+    if kind is dict:
         separator = "{"
         for key, part in value.items():
-            pieces.append(separator)
-            pieces.append(_json_string(_key_text(key), strict=strict))
-            pieces.append(":")
-            _write(part, pieces, strict=strict)
+            name = _json_string(_key_text(key), strict=strict)
+            pieces += (separator, name, ":")
+            left = _write(part, pieces, strict=strict, left=left - len(name) - 2)
             separator = ","
-        pieces.append("}" if value else "{}")
+        text = "}" if value else "{}"
     elif kind is list:
         separator = "["
         for part in value:
             pieces.append(separator)
-            _write(part, pieces, strict=strict)
+            left = _write(part, pieces, strict=strict, left=left - 1)
             separator = ","
-        pieces.append("]" if value else "[]")
+        text = "]" if value else "[]"
     elif kind is Optional:
-        _write(value.value, pieces, strict=strict)
+        return _write(value.value, pieces, strict=strict, left=left)
+    elif kind is str:
+        text = _json_string(value, strict=strict)
+    elif value is None:
+        text = "null"
+    elif kind is bool:
+        text = "true" if value else "false"
+    elif kind is int:
+        text = repr(value)
+    elif kind is float:
+        text = _json_double(value)
     else:
-        pieces.append(_write_other(value))
+        text = _write_other(value)
+    pieces.append(text)
+    left -= len(text)
+    if left < 0:
+        raise EvaluationError(
+            "the result is too large to be given as JSON",
+            hint="select what is needed of it, or give its size()",
+        )
+    return left
 
 
 def _key_text(key: Value) -> str:

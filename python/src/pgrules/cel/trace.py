@@ -16,7 +16,7 @@ from . import source
 from .checked import Checked, Constant, Field, Loop, PairLoop, Variable
 from .errors import EvaluationError
 from .facts import value_to_json
-from .values import Value
+from .values import Optional, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _TEXT_LENGTH: Final = 200
 _ELEMENTS: Final = 20
 _DEPTH: Final = 4
+# All elements at all depths of one value: lists may contain one list many times.
+_MOST_ELEMENTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +163,28 @@ def _object(step: Step) -> str:
     )
 
 
-def _shortened(value: Value, depth: int = 0) -> Value:
+def _shortened(value: Value) -> Value:
     """The value, with long texts cut and long or deep collections as their size."""
+    return _short(value, 0, [_MOST_ELEMENTS])
+
+
+def _short(value: Value, depth: int, left: list[int]) -> Value:
     kind = type(value)
     if kind is str and len(value) > _TEXT_LENGTH:
         return value[: _TEXT_LENGTH - 3] + "..."
     if kind is bytes and len(value) > _TEXT_LENGTH:
         return f"bytes of {len(value):,}"
+    if kind is Optional:
+        return _short(value.value, depth, left)
+    if kind is list or kind is dict:
+        if value and (len(value) > _ELEMENTS or depth >= _DEPTH or left[0] <= 0):
+            return f"{'list' if kind is list else 'map'} of {len(value):,}"
+        left[0] -= len(value)
     if kind is list:
-        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
-            return f"list of {len(value):,}"
-        return [_shortened(element, depth + 1) for element in value]
+        return [_short(element, depth + 1, left) for element in value]
     if kind is dict:
-        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
-            return f"map of {len(value):,}"
-        return {key: _shortened(element, depth + 1) for key, element in value.items()}
+        return {
+            _short(key, depth, left): _short(element, depth + 1, left)
+            for key, element in value.items()
+        }
     return value
