@@ -31,12 +31,21 @@ class Problem:
         return "\n".join(part for part in (text, self.excerpt, self.hint) if part)
 
 
+def printable(message: str) -> str:
+    """A message without NUL, which a text of SQL cannot hold.
+
+    Messages quote values, which may have it.
+    """
+    return message.replace("\0", "\ufffd")
+
+
 class CelError(Exception):
     """Base of all errors of the language."""
 
     sqlstate: ClassVar[str] = "RE099"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -5,7 +5,7 @@ Offsets count code points from 0; what people see counts lines and columns from 
 
 from __future__ import annotations
 
-from .errors import InvalidExpression, Problem
+from .errors import InvalidExpression, Problem, printable
 
 # A longer line is cut around the column, so that an error stays readable.
 _EXCERPT_WIDTH = 76
@@ -35,7 +35,9 @@ def excerpt(text: str, offset: int) -> str:
 def problem(text: str, offset: int, message: str, hint: str = "") -> Problem:
     """A problem at a place of the expression."""
     line, column = location(text, offset)
-    return Problem(line, column, message, hint, excerpt(text, offset))
+    return Problem(
+        line, column, printable(message), printable(hint), excerpt(text, offset)
+    )
 
 
 def refuse_surrogates(text: str) -> None:
