@@ -90,8 +90,14 @@ def check(
     return checked, slots
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """A hint with the nearest known name, or none."""
+# Looking for the nearest name takes a millisecond where there are many names.
+_MOST_HINTS = 20
+
+
+def _nearest(name: str, known: Iterable[str], problems: int) -> str:
+    """A hint with the nearest known name; none behind so many problems."""
+    if problems >= _MOST_HINTS:
+        return ""
     import difflib
 
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -210,7 +216,7 @@ class _Checker:
             return Variable(node, node.name, DENOTATIONS.get(node.name))
         declared = [*variables, *self.environment.derived]
         known = [*declared, *(name for name in self.scope if name[0] != "@")]
-        hint = _nearest(node.name, known)
+        hint = _nearest(node.name, known, len(self.problems))
         return self.fail(node, node.start, f"unknown name {node.name}", hint)
 
     def select(self, node: Select) -> Checked:
@@ -283,7 +289,10 @@ class _Checker:
                 if known.replace(".", "").isidentifier()
             )
             return self.fail(
-                node, node.place, f"unknown function {name}", _nearest(name, known)
+                node,
+                node.place,
+                f"unknown function {name}",
+                _nearest(name, known, len(self.problems)),
             )
         if not function.accepts(method=method, arguments=len(arguments) - method):
             return self.fail(

@@ -97,6 +97,9 @@ _CONSTANTS: dict[type, Type] = {
 
 OPTIONAL = types.OPTIONAL.name
 
+# Looking for the nearest name takes a millisecond where there are many names.
+_MOST_HINTS = 20
+
 # What the value of a type's name denotes, where the type has parameters.
 _DENOTED = {
     "list": list_of(DYN),
@@ -263,7 +266,7 @@ class _Inference:
         found = of.fields.get(name)
         if found is not None:
             return found
-        near = _nearest(name, of.fields)
+        near = "" if len(self.problems) >= _MOST_HINTS else _nearest(name, of.fields)
         hint = f"did you mean {near}?" if near else _listed(of)
         place = node.origin.start
         if isinstance(node, Field | OptionalField):
