@@ -22,7 +22,7 @@ from .derived import dependencies
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
-from .schema import read_schema
+from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def check(
 def check_schema(definition: str) -> str | None:
     """The failure of a schema definition, JSON text, that breaks rules."""
     try:
-        read_schema(json.loads(definition))
+        read_schema(decoded(definition))
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return _failure(failure)
     return None

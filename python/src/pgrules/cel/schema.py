@@ -62,6 +62,19 @@ _OTHER_NAMES: Final = {
 }
 
 
+def decoded(definition: str) -> object:
+    """The value of a definition's JSON text.
+
+    Raises :class:`InvalidSchema` for what Python cannot decode: ``jsonb`` holds more
+    levels and longer numbers, and no definition has them.
+    """
+    try:
+        return json.loads(definition)
+    except (ValueError, RecursionError):
+        message = "a schema definition is a JSON object of two levels"
+        raise InvalidSchema([Violation(None, None, message, _FORM)]) from None
+
+
 def read_schema(definition: object) -> dict[str, ObjectType]:
     """The types of the objects that a definition declares, by name.
 
