@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any
 
@@ -197,3 +198,8 @@ class TestRefusals:
         environment = Environment.from_json('{"derived": {"D": "lists.range(5000)"}}')
         program = compile_expression("D.all(x, x >= 0)", environment)
         assert program.estimate > 4 * 5_000
+
+    def test_a_long_chain_of_derived_fields_is_estimated_in_time(self) -> None:
+        chain = {f"D{n}": f"D{n - 1} + D{n - 1}" if n else "x" for n in range(300)}
+        environment = Environment.from_json(json.dumps({"derived": chain}))
+        assert compile_expression("D299 == 1", environment).estimate < 10_000

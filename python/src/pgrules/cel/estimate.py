@@ -318,15 +318,23 @@ class _Estimator:
 
     def derived_field(self, name: str) -> Size:
         """A derived field, which the facts may supply. Its cost is not the rule's."""
-        size = self.derived.get(name)
-        if size is None:
-            tree = self.environment.derived[name].tree
+        # Without recursion: a chain of derived fields may be long.
+        derived, known = self.environment.derived, self.derived
+        pending = [name]
+        while pending:
+            if pending[-1] in known:
+                pending.pop()
+                continue
+            field = derived[pending[-1]]
+            first = [n for n in field.dependencies if n in derived and n not in known]
+            if first:
+                pending += first
+                continue
             inner = _Estimator(self.environment)
-            inner.derived = self.derived
-            size = self.derived[name] = _either(
-                inner.visit(tree), self.of_type(tree.type)
-            )
-        return size
+            inner.derived = known
+            computed = inner.visit(field.tree)
+            known[pending.pop()] = _either(computed, self.of_type(field.type))
+        return known[name]
 
     def local(self, node: Local | Bound) -> Size:
         return self.locals[node.slot]
