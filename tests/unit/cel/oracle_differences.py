@@ -133,6 +133,28 @@ def _order(difference: Difference) -> bool:
 
 
 _NAMES: Final = "|".join(generation.NAMES)
+# A call or an addition whose result depends on what is dyn.
+_OF_DYN: Final = re.compile(
+    r"\.reverse\(\)|\.or(Value)?\(|"
+    rf"\b({_NAMES})\b.* \+ | \+ .*\b({_NAMES})\b",
+    re.DOTALL,
+)
+
+
+def _of_dyn(difference: Difference) -> bool:
+    """Whether the other checker took a dyn for what it is used with."""
+    one, other = difference.ours, difference.theirs
+    return (
+        other.kind == "refused"
+        and one.kind != "refused"
+        and _OF_DYN.search(difference.text) is not None
+        and re.search(
+            "found no matching overload|cannot be the (range|operand)", other.content
+        )
+        is not None
+    )
+
+
 _NUMBER: Final = "(int|uint|double)"
 _APPLIED: Final = "found no matching overload for '[^']*' applied to "
 _OPTIONAL_OF_DYN: Final = re.compile(r"optional\(dyn\)")
@@ -158,13 +180,7 @@ KNOWN: Final = (
         ),
     ),
     Known("An index of an optional kind is optional", _optional_of_dyn),
-    Known(
-        "What is looked up in dyn is dyn",
-        _refused(
-            rf"(?s){_APPLIED}.*(\[\?.*\.or(Value)?\(|"
-            rf"\b({_NAMES})\b.* \+ | \+ .*\b({_NAMES})\b)"
-        ),
-    ),
+    Known("What is looked up in dyn is dyn", _of_dyn),
     Known(
         "A field of an empty map is dyn",
         _refused("'dyn' cannot be the range of a comprehension"),
@@ -214,5 +230,9 @@ KNOWN: Final = (
     Known("optFlatMap gives an optional", _ours_fails("optFlatMap needs an optional")),
     Known("NaN is not the greatest", _ours_fails("NaN has no order")),
     Known("A position behind the string", _ours_fails("index out of range")),
+    Known(
+        "A list has reverse()",
+        _fails("value", r"No matching overloads found : \(list\)\.reverse"),
+    ),
     Known("Spaces are not base64", _ours_fails("not base64")),
 )
