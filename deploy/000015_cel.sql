@@ -199,7 +199,7 @@ from .derived import dependencies
 from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
-from .schema import read_schema
+from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def check(
 def check_schema(definition: str) -> str | None:
     """The failure of a schema definition, JSON text, that breaks rules."""
     try:
-        read_schema(json.loads(definition))
+        read_schema(decoded(definition))
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return _failure(failure)
     return None
@@ -977,8 +977,14 @@ def check(
     return checked, slots
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """A hint with the nearest known name, or none."""
+# Looking for the nearest name takes a millisecond where there are many names.
+_MOST_HINTS = 20
+
+
+def _nearest(name: str, known: Iterable[str], problems: int) -> str:
+    """A hint with the nearest known name; none behind so many problems."""
+    if problems >= _MOST_HINTS:
+        return ""
     import difflib
 
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -1097,7 +1103,7 @@ class _Checker:
             return Variable(node, node.name, DENOTATIONS.get(node.name))
         declared = [*variables, *self.environment.derived]
         known = [*declared, *(name for name in self.scope if name[0] != "@")]
-        hint = _nearest(node.name, known)
+        hint = _nearest(node.name, known, len(self.problems))
         return self.fail(node, node.start, f"unknown name {node.name}", hint)
 
     def select(self, node: Select) -> Checked:
@@ -1170,7 +1176,10 @@ class _Checker:
                 if known.replace(".", "").isidentifier()
             )
             return self.fail(
-                node, node.place, f"unknown function {name}", _nearest(name, known)
+                node,
+                node.place,
+                f"unknown function {name}",
+                _nearest(name, known, len(self.problems)),
             )
         if not function.accepts(method=method, arguments=len(arguments) - method):
             return self.fail(
@@ -2329,12 +2338,21 @@ class Problem:
         return "\n".join(part for part in (text, self.excerpt, self.hint) if part)
 
 
+def printable(message: str) -> str:
+    """A message without NUL, which a text of SQL cannot hold.
+
+    Messages quote values, which may have it.
+    """
+    return message.replace("\0", "\ufffd")
+
+
 class CelError(Exception):
     """Base of all errors of the language."""
 
     sqlstate: ClassVar[str] = "RE099"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -2808,15 +2826,23 @@ class _Estimator:
 
     def derived_field(self, name: str) -> Size:
         """A derived field, which the facts may supply. Its cost is not the rule's."""
-        size = self.derived.get(name)
-        if size is None:
-            tree = self.environment.derived[name].tree
+        # Without recursion: a chain of derived fields may be long.
+        derived, known = self.environment.derived, self.derived
+        pending = [name]
+        while pending:
+            if pending[-1] in known:
+                pending.pop()
+                continue
+            field = derived[pending[-1]]
+            first = [n for n in field.dependencies if n in derived and n not in known]
+            if first:
+                pending += first
+                continue
             inner = _Estimator(self.environment)
-            inner.derived = self.derived
-            size = self.derived[name] = _either(
-                inner.visit(tree), self.of_type(tree.type)
-            )
-        return size
+            inner.derived = known
+            computed = inner.visit(field.tree)
+            known[pending.pop()] = _either(computed, self.of_type(field.type))
+        return known[name]
 
     def local(self, node: Local | Bound) -> Size:
         return self.locals[node.slot]
@@ -5526,6 +5552,9 @@ class FactLimits:
 
 DEFAULT_FACT_LIMITS: Final = FactLimits()
 
+MAX_RESULT: Final = 1024 * 1024
+"""Characters of the JSON text of a result."""
+
 
 class _Refusal(Exception):
     """Why a part of the facts cannot be; collects its path on the way out."""
@@ -5977,14 +6006,17 @@ def facts_to_json(
     if "e+" in text:
         # A double with an exponent, or text that looks like one.
         pieces: list[str] = []
-        _write(facts, pieces, strict=True)
+        try:
+            _write(facts, pieces, strict=True, left=limits.size)
+        except EvaluationError:
+            raise _refused([], _too_large(limits)) from None
         text = "".join(pieces)
     if len(text) > limits.size:
         raise _refused([], _too_large(limits))
     return text
 
 
-def value_to_json(value: Value, *, strict: bool = True) -> str:
+def value_to_json(value: Value, *, strict: bool = True, limit: int = MAX_RESULT) -> str:
     """JSON text of a CEL value, for results and traces.
 
     int and uint are numbers, double a number with its fraction kept (``1.0``), or the
@@ -5994,10 +6026,15 @@ def value_to_json(value: Value, *, strict: bool = True) -> str:
     the same string ``jsonb`` keeps the later.
 
     A string with NUL, which ``jsonb`` cannot hold, raises :class:`EvaluationError`, or
-    has U+FFFD in its place when not ``strict``.
+    has U+FFFD in its place when not ``strict``. So does a text of more characters than
+    the ``limit``: a value is small where it contains one list many times, its text is
+    not.
     """
     pieces: list[str] = []
-    _write(value, pieces, strict=strict)
+    try:
+        _write(value, pieces, strict=strict, left=limit)
+    except RecursionError:
+        raise EvaluationError("the result is nested too deep for JSON") from None
     return "".join(pieces)
 
 
@@ -6021,38 +6058,46 @@ def _json_double(value: float) -> str:
     return f"{whole}{fraction.ljust(int(exponent), '0')}.0"
 
 
-def _write(value: Value, pieces: list[str], *, strict: bool) -> None:
+def _write(value: Value, pieces: list[str], *, strict: bool, left: int) -> int:
+    """Write a value; gives how many characters are left then."""
     kind = type(value)
-    if kind is str:
-        pieces.append(_json_string(value, strict=strict))
-    elif value is None:
-        pieces.append("null")
-    elif kind is bool:
-        pieces.append("true" if value else "false")
-    elif kind is int:
-        pieces.append(repr(value))
-    elif kind is float:
-        pieces.append(_json_double(value))
-    elif kind is dict:
+    if kind is dict:
         separator = "{"
         for key, part in value.items():
-            pieces.append(separator)
-            pieces.append(_json_string(_key_text(key), strict=strict))
-            pieces.append(":")
-            _write(part, pieces, strict=strict)
+            name = _json_string(_key_text(key), strict=strict)
+            pieces += (separator, name, ":")
+            left = _write(part, pieces, strict=strict, left=left - len(name) - 2)
             separator = ","
-        pieces.append("}" if value else "{}")
+        text = "}" if value else "{}"
     elif kind is list:
         separator = "["
         for part in value:
             pieces.append(separator)
-            _write(part, pieces, strict=strict)
+            left = _write(part, pieces, strict=strict, left=left - 1)
             separator = ","
-        pieces.append("]" if value else "[]")
+        text = "]" if value else "[]"
     elif kind is Optional:
-        _write(value.value, pieces, strict=strict)
+        return _write(value.value, pieces, strict=strict, left=left)
+    elif kind is str:
+        text = _json_string(value, strict=strict)
+    elif value is None:
+        text = "null"
+    elif kind is bool:
+        text = "true" if value else "false"
+    elif kind is int:
+        text = repr(value)
+    elif kind is float:
+        text = _json_double(value)
     else:
-        pieces.append(_write_other(value))
+        text = _write_other(value)
+    pieces.append(text)
+    left -= len(text)
+    if left < 0:
+        raise EvaluationError(
+            "the result is too large to be given as JSON",
+            hint="select what is needed of it, or give its size()",
+        )
+    return left
 
 
 def _key_text(key: Value) -> str:
@@ -6183,6 +6228,9 @@ _CONSTANTS: dict[type, Type] = {
 }
 
 OPTIONAL = types.OPTIONAL.name
+
+# Looking for the nearest name takes a millisecond where there are many names.
+_MOST_HINTS = 20
 
 # What the value of a type's name denotes, where the type has parameters.
 _DENOTED = {
@@ -6350,7 +6398,7 @@ class _Inference:
         found = of.fields.get(name)
         if found is not None:
             return found
-        near = _nearest(name, of.fields)
+        near = "" if len(self.problems) >= _MOST_HINTS else _nearest(name, of.fields)
         hint = f"did you mean {near}?" if near else _listed(of)
         place = node.origin.start
         if isinstance(node, Field | OptionalField):
@@ -9387,6 +9435,19 @@ _OTHER_NAMES: Final = {
 }
 
 
+def decoded(definition: str) -> object:
+    """The value of a definition's JSON text.
+
+    Raises :class:`InvalidSchema` for what Python cannot decode: ``jsonb`` holds more
+    levels and longer numbers, and no definition has them.
+    """
+    try:
+        return json.loads(definition)
+    except (ValueError, RecursionError):
+        message = "a schema definition is a JSON object of two levels"
+        raise InvalidSchema([Violation(None, None, message, _FORM)]) from None
+
+
 def read_schema(definition: object) -> dict[str, ObjectType]:
     """The types of the objects that a definition declares, by name.
 
@@ -9694,7 +9755,7 @@ Offsets count code points from 0; what people see counts lines and columns from 
 
 from __future__ import annotations
 
-from .errors import InvalidExpression, Problem
+from .errors import InvalidExpression, Problem, printable
 
 # A longer line is cut around the column, so that an error stays readable.
 _EXCERPT_WIDTH = 76
@@ -9724,7 +9785,9 @@ def excerpt(text: str, offset: int) -> str:
 def problem(text: str, offset: int, message: str, hint: str = "") -> Problem:
     """A problem at a place of the expression."""
     line, column = location(text, offset)
-    return Problem(line, column, message, hint, excerpt(text, offset))
+    return Problem(
+        line, column, printable(message), printable(hint), excerpt(text, offset)
+    )
 
 
 def refuse_surrogates(text: str) -> None:
@@ -10689,7 +10752,7 @@ from . import source
 from .checked import Checked, Constant, Field, Loop, PairLoop, Variable
 from .errors import EvaluationError
 from .facts import value_to_json
-from .values import Value
+from .values import Optional, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -10701,6 +10764,8 @@ if TYPE_CHECKING:
 _TEXT_LENGTH: Final = 200
 _ELEMENTS: Final = 20
 _DEPTH: Final = 4
+# All elements at all depths of one value: lists may contain one list many times.
+_MOST_ELEMENTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -10834,21 +10899,30 @@ def _object(step: Step) -> str:
     )
 
 
-def _shortened(value: Value, depth: int = 0) -> Value:
+def _shortened(value: Value) -> Value:
     """The value, with long texts cut and long or deep collections as their size."""
+    return _short(value, 0, [_MOST_ELEMENTS])
+
+
+def _short(value: Value, depth: int, left: list[int]) -> Value:
     kind = type(value)
     if kind is str and len(value) > _TEXT_LENGTH:
         return value[: _TEXT_LENGTH - 3] + "..."
     if kind is bytes and len(value) > _TEXT_LENGTH:
         return f"bytes of {len(value):,}"
+    if kind is Optional:
+        return _short(value.value, depth, left)
+    if kind is list or kind is dict:
+        if value and (len(value) > _ELEMENTS or depth >= _DEPTH or left[0] <= 0):
+            return f"{'list' if kind is list else 'map'} of {len(value):,}"
+        left[0] -= len(value)
     if kind is list:
-        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
-            return f"list of {len(value):,}"
-        return [_shortened(element, depth + 1) for element in value]
+        return [_short(element, depth + 1, left) for element in value]
     if kind is dict:
-        if len(value) > _ELEMENTS or (depth >= _DEPTH and value):
-            return f"map of {len(value):,}"
-        return {key: _shortened(element, depth + 1) for key, element in value.items()}
+        return {
+            _short(key, depth, left): _short(element, depth + 1, left)
+            for key, element in value.items()
+        }
     return value
 $cel_trace$);
 
