@@ -2565,15 +2565,16 @@ _LARGEST: Final = 1 << 62
 
 
 class Size:
-    """What a value can be at most; a number is 0 in all but ``written``.
+    """What a value can be at most; a number is 0 in all but ``digits``.
 
     ``text``: characters of a string or bytes. ``count``: elements of a list or map.
     ``whole`` and ``share``: units that comparing all of it costs, at most and on
-    average. ``written``: characters of it in a text. ``part``: of its elements;
-    ``key``: of a map's keys where they are not facts. An optional is as its value.
+    average. ``digits``: characters of the longest number that is somewhere in it, and
+    of a map's key. ``part``: of its elements; ``key``: of a map's keys where they are
+    not facts. An optional is as its value.
     """
 
-    __slots__ = ("count", "key", "part", "share", "text", "whole", "written")
+    __slots__ = ("count", "digits", "key", "part", "share", "text", "whole")
 
     def __init__(
         self,
@@ -2581,7 +2582,7 @@ class Size:
         count: int = 0,
         whole: int = 0,
         share: int = 0,
-        written: int = 0,
+        digits: int = 0,
         part: Size | None = None,
         key: Size | None = None,
     ) -> None:
@@ -2589,14 +2590,14 @@ class Size:
         self.count = min(count, _LARGEST)
         self.whole = min(whole, _LARGEST)
         self.share = min(share, whole, _LARGEST)
-        self.written = min(written, _LARGEST)
+        self.digits = min(digits, _LARGEST)
         self.part = part
         self.key = key
 
     def sharing(self, share: int) -> Size:
         """The same with another share."""
         size = Size(
-            self.text, self.count, self.whole, share, self.written, self.part, self.key
+            self.text, self.count, self.whole, share, self.digits, self.part, self.key
         )
         if self.part is self:
             size.part = size
@@ -2616,6 +2617,15 @@ class Size:
         """The characters of a string, on average."""
         return min(self.text, (self.share + 1) * CHARACTERS_PER_UNIT)
 
+    def written(self, units: int) -> int:
+        """Characters of it in a text, where comparing it costs so many units.
+
+        With each unit come ten characters at most, a number, a separator and quotes.
+        """
+        if not self.count:
+            return min(self.text, (units + 1) * CHARACTERS_PER_UNIT) + self.digits
+        return (units + 1) * (max(self.digits, CHARACTERS_PER_UNIT) + 14)
+
     @property
     def elements(self) -> int:
         """The elements of a list or map, on average."""
@@ -2624,9 +2634,11 @@ class Size:
 
 # What %s writes of the smallest and the greatest double, which string() does not.
 _DIGITS: Final = 340
-_NUMBER: Final = Size(written=_DIGITS)
+# Numbers of the facts: those of 64 bits, and doubles that people write.
+_FACT_DIGITS: Final = 25
+_NUMBER: Final = Size(digits=_DIGITS)
 # The longest text of any other value that has no size: an address, a type's name.
-_NAMED: Final = Size(written=64)
+_NAMED: Final = Size(digits=64)
 _FIXED: Final = frozenset({_NUMBER, _NAMED})
 
 _SCALARS: Final = {
@@ -2645,7 +2657,7 @@ _SCALARS: Final = {
 
 def _text(characters: int, share: int | None = None) -> Size:
     units = characters // CHARACTERS_PER_UNIT
-    return Size(characters, 0, units, units if share is None else share, characters)
+    return Size(characters, 0, units, units if share is None else share)
 
 
 def _list(part: Size, count: int) -> Size:
@@ -2655,9 +2667,17 @@ def _list(part: Size, count: int) -> Size:
         count,
         count * (1 + part.whole),
         count * (1 + part.share),
-        2 + count * (2 + part.written),
+        part.digits,
         _kept(part),
     )
+
+
+def _keyed(made: Size, key: Size | None) -> Size:
+    """A map of these values, with keys that are no facts' and not in its weight."""
+    if key is not None:
+        made.key = key
+        made.digits += key.text + key.digits
+    return made
 
 
 def _kept(part: Size) -> Size:
@@ -2676,7 +2696,7 @@ def _either(one: Size, other: Size, *, kept: bool = False) -> Size:
         whole,
         # Each may be the one that is large in the turns in which it is taken.
         whole if kept else one.share + other.share,
-        max(one.written, other.written),
+        max(one.digits, other.digits),
     )
     if one.part is None or other.part is None:
         joined.part = one.part or other.part
@@ -2707,7 +2727,7 @@ def _assumed(limits: Limits) -> _Assumed:
         limits.assumed_elements,
         whole,
         whole,
-        (whole + 1) * (_DIGITS + 4),
+        _FACT_DIGITS,
     )
     fact.part = fact
     return _Assumed(fact, _text(limits.assumed_characters), limits.assumed_elements)
@@ -2902,9 +2922,7 @@ class _Estimator:
             keys.append(self.visit(key))
             values.append(self.visit(value))
         made = _collected(values)
-        made.key = _collected(keys).part
-        made.written += sum(2 + key.written for key in keys)
-        return made
+        return _keyed(made, _collected(keys).part)
 
     # Loops
 
@@ -2953,8 +2971,7 @@ class _Estimator:
             key, made = made.key or self.assumed.text, self.inside(made)
         result = self.collected(made, count)
         if node.kind != "transformList":
-            result.key = _kept(key)
-            result.written += count * (2 + key.written)
+            return _keyed(result, _kept(key))
         return result
 
     def element(self, container: Size) -> Size:
@@ -3001,7 +3018,7 @@ _READ: Final = frozenset({"bytes", "timestamp", "duration"})
 def _collected(sizes: list[Size]) -> Size:
     """A list of elements that are known one by one."""
     if not sizes:
-        return Size(written=2)
+        return Size()
     part = sizes[0]
     for size in sizes:
         part = _either(part, size, kept=True)
@@ -3010,7 +3027,7 @@ def _collected(sizes: list[Size]) -> Size:
         len(sizes),
         len(sizes) + sum(size.whole for size in sizes),
         len(sizes) + sum(size.share for size in sizes),
-        2 + sum(2 + size.written for size in sizes),
+        part.digits,
         _kept(part),
     )
 
@@ -3072,7 +3089,7 @@ def _addition(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
         count,
         one.whole + other.whole + 1,
         units,
-        one.written + other.written,
+        joined.digits,
         None if joined.part is None else _kept(joined.part),
     )
 
@@ -3104,7 +3121,7 @@ def _search(sizes: list[Size]) -> int:
 def _to_string(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
     (value,) = sizes
     found.charge(node, value.units)
-    return _text(max(value.text, _NAMED.written), value.units + 7)
+    return _text(max(value.text, _NAMED.digits), value.units + 7)
 
 
 def _to_bytes(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
@@ -3142,7 +3159,7 @@ def _split(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
         parts,
         parts + part.whole,
         text.characters + 1 + text.units,
-        2 + 2 * parts + text.text,
+        0,
         part,
     )
 
@@ -3163,11 +3180,9 @@ def _joined(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
 def _formatted(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
     template, arguments = sizes
     constant = node.arguments[0]
-    letters = "%.x"
+    letters = "%s%.x"
     if isinstance(constant, Constant) and type(constant.value) is str:
         letters = constant.value
-    digits = 1_400 if "%." in letters else _DIGITS
-    octets = 8 if "x" in letters or "X" in letters else 1
     if not arguments.count:
         found.charge(node, template.units)
         return _text(template.text, template.units)
@@ -3178,14 +3193,27 @@ def _formatted(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
     if isinstance(node.arguments[1], MakeList):
         # All arguments together, which are known one by one.
         share = -(-arguments.share // arguments.count)
-    longest = max(octets * part.text, part.written, digits)
-    average = min(longest, (octets * share + 1) * (digits + 4))
-    written = average // CHARACTERS_PER_UNIT + 1
+    longest = _clause(letters, part, part.whole)
+    average = min(longest, _clause(letters, part, share)) // CHARACTERS_PER_UNIT + 1
     # Elements and characters of an argument, and the text that it becomes.
-    found.charge(
-        node, template.units + count * (2 * share + octets * share + 2 * written)
-    )
-    return _text(template.text + count * longest, template.units + count * written + 1)
+    found.charge(node, template.units + count * (10 * share + 2 * average))
+    return _text(template.text + count * longest, template.units + count * average + 1)
+
+
+def _clause(letters: str, value: Size, units: int) -> int:
+    """The characters that a value becomes in a template."""
+    text = min(value.text, (units + 1) * CHARACTERS_PER_UNIT)
+    # In hexadecimal a code point has eight digits at most.
+    text *= 8 if "x" in letters or "X" in letters else 1
+    if "%s" in letters:
+        text += value.written(units)
+    # 64 bits have 64 digits.
+    digits = 66
+    if "%." in letters:
+        digits = 1_400
+    elif "%f" in letters:
+        digits = _DIGITS
+    return text + max(digits, value.digits)
 
 
 # Lists
@@ -3223,7 +3251,7 @@ def _flattened(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
         elements.whole,
         elements.whole,
         elements.share,
-        elements.written + 2 * elements.whole,
+        elements.digits,
         result,
     )
 
@@ -7601,7 +7629,7 @@ class Limits:
     assumed_weight: int = 1_000
     """Cost units of comparing a value of the facts with all that is in it, for the
     estimate: one for each element at any depth, one for ten code points of a string
-    or a key."""
+    or a key. Numbers are taken for 25 characters where they become text."""
 
 
 DEFAULT_LIMITS = Limits()

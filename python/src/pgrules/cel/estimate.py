@@ -57,15 +57,16 @@ _LARGEST: Final = 1 << 62
 
 
 class Size:
-    """What a value can be at most; a number is 0 in all but ``written``.
+    """What a value can be at most; a number is 0 in all but ``digits``.
 
     ``text``: characters of a string or bytes. ``count``: elements of a list or map.
     ``whole`` and ``share``: units that comparing all of it costs, at most and on
-    average. ``written``: characters of it in a text. ``part``: of its elements;
-    ``key``: of a map's keys where they are not facts. An optional is as its value.
+    average. ``digits``: characters of the longest number that is somewhere in it, and
+    of a map's key. ``part``: of its elements; ``key``: of a map's keys where they are
+    not facts. An optional is as its value.
     """
 
-    __slots__ = ("count", "key", "part", "share", "text", "whole", "written")
+    __slots__ = ("count", "digits", "key", "part", "share", "text", "whole")
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Size:
         count: int = 0,
         whole: int = 0,
         share: int = 0,
-        written: int = 0,
+        digits: int = 0,
         part: Size | None = None,
         key: Size | None = None,
     ) -> None:
@@ -81,14 +82,14 @@ class Size:
         self.count = min(count, _LARGEST)
         self.whole = min(whole, _LARGEST)
         self.share = min(share, whole, _LARGEST)
-        self.written = min(written, _LARGEST)
+        self.digits = min(digits, _LARGEST)
         self.part = part
         self.key = key
 
     def sharing(self, share: int) -> Size:
         """The same with another share."""
         size = Size(
-            self.text, self.count, self.whole, share, self.written, self.part, self.key
+            self.text, self.count, self.whole, share, self.digits, self.part, self.key
         )
         if self.part is self:
             size.part = size
@@ -108,6 +109,15 @@ class Size:
         """The characters of a string, on average."""
         return min(self.text, (self.share + 1) * CHARACTERS_PER_UNIT)
 
+    def written(self, units: int) -> int:
+        """Characters of it in a text, where comparing it costs so many units.
+
+        With each unit come ten characters at most, a number, a separator and quotes.
+        """
+        if not self.count:
+            return min(self.text, (units + 1) * CHARACTERS_PER_UNIT) + self.digits
+        return (units + 1) * (max(self.digits, CHARACTERS_PER_UNIT) + 14)
+
     @property
     def elements(self) -> int:
         """The elements of a list or map, on average."""
@@ -116,9 +126,11 @@ class Size:
 
 # What %s writes of the smallest and the greatest double, which string() does not.
 _DIGITS: Final = 340
-_NUMBER: Final = Size(written=_DIGITS)
+# Numbers of the facts: those of 64 bits, and doubles that people write.
+_FACT_DIGITS: Final = 25
+_NUMBER: Final = Size(digits=_DIGITS)
 # The longest text of any other value that has no size: an address, a type's name.
-_NAMED: Final = Size(written=64)
+_NAMED: Final = Size(digits=64)
 _FIXED: Final = frozenset({_NUMBER, _NAMED})
 
 _SCALARS: Final = {
@@ -137,7 +149,7 @@ _SCALARS: Final = {
 
 def _text(characters: int, share: int | None = None) -> Size:
     units = characters // CHARACTERS_PER_UNIT
-    return Size(characters, 0, units, units if share is None else share, characters)
+    return Size(characters, 0, units, units if share is None else share)
 
 
 def _list(part: Size, count: int) -> Size:
@@ -147,9 +159,17 @@ def _list(part: Size, count: int) -> Size:
         count,
         count * (1 + part.whole),
         count * (1 + part.share),
-        2 + count * (2 + part.written),
+        part.digits,
         _kept(part),
     )
+
+
+def _keyed(made: Size, key: Size | None) -> Size:
+    """A map of these values, with keys that are no facts' and not in its weight."""
+    if key is not None:
+        made.key = key
+        made.digits += key.text + key.digits
+    return made
 
 
 def _kept(part: Size) -> Size:
@@ -168,7 +188,7 @@ def _either(one: Size, other: Size, *, kept: bool = False) -> Size:
         whole,
         # Each may be the one that is large in the turns in which it is taken.
         whole if kept else one.share + other.share,
-        max(one.written, other.written),
+        max(one.digits, other.digits),
     )
     if one.part is None or other.part is None:
         joined.part = one.part or other.part
@@ -199,7 +219,7 @@ def _assumed(limits: Limits) -> _Assumed:
         limits.assumed_elements,
         whole,
         whole,
-        (whole + 1) * (_DIGITS + 4),
+        _FACT_DIGITS,
     )
     fact.part = fact
     return _Assumed(fact, _text(limits.assumed_characters), limits.assumed_elements)
@@ -394,9 +414,7 @@ class _Estimator:
             keys.append(self.visit(key))
             values.append(self.visit(value))
         made = _collected(values)
-        made.key = _collected(keys).part
-        made.written += sum(2 + key.written for key in keys)
-        return made
+        return _keyed(made, _collected(keys).part)
 
     # Loops
 
@@ -445,8 +463,7 @@ class _Estimator:
             key, made = made.key or self.assumed.text, self.inside(made)
         result = self.collected(made, count)
         if node.kind != "transformList":
-            result.key = _kept(key)
-            result.written += count * (2 + key.written)
+            return _keyed(result, _kept(key))
         return result
 
     def element(self, container: Size) -> Size:
@@ -493,7 +510,7 @@ _READ: Final = frozenset({"bytes", "timestamp", "duration"})
 def _collected(sizes: list[Size]) -> Size:
     """A list of elements that are known one by one."""
     if not sizes:
-        return Size(written=2)
+        return Size()
     part = sizes[0]
     for size in sizes:
         part = _either(part, size, kept=True)
@@ -502,7 +519,7 @@ def _collected(sizes: list[Size]) -> Size:
         len(sizes),
         len(sizes) + sum(size.whole for size in sizes),
         len(sizes) + sum(size.share for size in sizes),
-        2 + sum(2 + size.written for size in sizes),
+        part.digits,
         _kept(part),
     )
 
@@ -564,7 +581,7 @@ def _addition(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
         count,
         one.whole + other.whole + 1,
         units,
-        one.written + other.written,
+        joined.digits,
         None if joined.part is None else _kept(joined.part),
     )
 
@@ -596,7 +613,7 @@ def _search(sizes: list[Size]) -> int:
 def _to_string(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
     (value,) = sizes
     found.charge(node, value.units)
-    return _text(max(value.text, _NAMED.written), value.units + 7)
+    return _text(max(value.text, _NAMED.digits), value.units + 7)
 
 
 def _to_bytes(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
@@ -634,7 +651,7 @@ def _split(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
         parts,
         parts + part.whole,
         text.characters + 1 + text.units,
-        2 + 2 * parts + text.text,
+        0,
         part,
     )
 
@@ -655,11 +672,9 @@ def _joined(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
 def _formatted(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
     template, arguments = sizes
     constant = node.arguments[0]
-    letters = "%.x"
+    letters = "%s%.x"
     if isinstance(constant, Constant) and type(constant.value) is str:
         letters = constant.value
-    digits = 1_400 if "%." in letters else _DIGITS
-    octets = 8 if "x" in letters or "X" in letters else 1
     if not arguments.count:
         found.charge(node, template.units)
         return _text(template.text, template.units)
@@ -670,14 +685,27 @@ def _formatted(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
     if isinstance(node.arguments[1], MakeList):
         # All arguments together, which are known one by one.
         share = -(-arguments.share // arguments.count)
-    longest = max(octets * part.text, part.written, digits)
-    average = min(longest, (octets * share + 1) * (digits + 4))
-    written = average // CHARACTERS_PER_UNIT + 1
+    longest = _clause(letters, part, part.whole)
+    average = min(longest, _clause(letters, part, share)) // CHARACTERS_PER_UNIT + 1
     # Elements and characters of an argument, and the text that it becomes.
-    found.charge(
-        node, template.units + count * (2 * share + octets * share + 2 * written)
-    )
-    return _text(template.text + count * longest, template.units + count * written + 1)
+    found.charge(node, template.units + count * (10 * share + 2 * average))
+    return _text(template.text + count * longest, template.units + count * average + 1)
+
+
+def _clause(letters: str, value: Size, units: int) -> int:
+    """The characters that a value becomes in a template."""
+    text = min(value.text, (units + 1) * CHARACTERS_PER_UNIT)
+    # In hexadecimal a code point has eight digits at most.
+    text *= 8 if "x" in letters or "X" in letters else 1
+    if "%s" in letters:
+        text += value.written(units)
+    # 64 bits have 64 digits.
+    digits = 66
+    if "%." in letters:
+        digits = 1_400
+    elif "%f" in letters:
+        digits = _DIGITS
+    return text + max(digits, value.digits)
 
 
 # Lists
@@ -715,7 +743,7 @@ def _flattened(found: _Estimator, node: Invoke, sizes: list[Size]) -> Size:
         elements.whole,
         elements.whole,
         elements.share,
-        elements.written + 2 * elements.whole,
+        elements.digits,
         result,
     )
 
