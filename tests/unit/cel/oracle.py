@@ -22,6 +22,7 @@ from pgrules.cel import (
     CostLimitExceeded,
     Environment,
     EvaluationError,
+    ExpressionTooLarge,
     InvalidExpression,
     compile_expression,
 )
@@ -149,6 +150,9 @@ def ours(text: str, facts: generation.Facts, *, checked: bool) -> Outcome:
     """The outcome here, by the closures, which generated code is held to elsewhere."""
     try:
         program = compile_expression(text, _ENVIRONMENT, unchecked=not checked)
+    except ExpressionTooLarge as refused:
+        # What it could cost is no question there.
+        return Outcome("lost", str(refused))
     except InvalidExpression as refused:
         return Outcome("refused", str(refused))
     try:
