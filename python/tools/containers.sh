@@ -7,7 +7,8 @@
 #   containers.sh clean          remove images, containers and settings
 #
 # Images are kept under build/containers/ and named for what they were built from, so that a later run finds
-# them. Nothing of this touches a Podman of the user's own: storage, locks, networks and settings are apart.
+# them. Nothing of this touches a Podman of the user's own: storage, locks and settings are apart, and containers
+# have the host's network, because port mapping is by firewall rules that all Podmans of a machine share.
 set -euo pipefail
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -26,7 +27,7 @@ export CONTAINERS_STORAGE_CONF=$state/storage.conf
 export CONTAINERS_REGISTRIES_CONF=$state/registries.conf
 
 write_settings() {
-    mkdir -p "$state/networks" "$run"
+    mkdir -p "$state" "$run"
     # The API refuses soft limits that differ from the hard ones. File locks, because those in shared memory are
     # one set for the whole machine.
     cat >"$CONTAINERS_CONF" <<CONF
@@ -41,7 +42,7 @@ lock_type = "file"
 tmp_dir = "$run/libpod"
 [network]
 network_backend = "netavark"
-network_config_dir = "$state/networks"
+network_config_dir = "$state"
 CONF
     cat >"$CONTAINERS_STORAGE_CONF" <<CONF
 [storage]
@@ -59,16 +60,6 @@ short-name-mode = "disabled"
 location = "docker.io"
 blocked = true
 CONF
-}
-
-# A bridge of this checkout's own: two Podmans on one bridge would hand out the same addresses. This Podman cannot
-# be told the bridge's name when the network is made, only by the file that it keeps.
-make_network() {
-    ! podman network exists pgrules 2>/dev/null || return 0
-    podman network create --disable-dns \
-        --subnet "10.$((128 + id % 100)).$((id / 100 % 250)).0/24" pgrules >/dev/null
-    sed -i "s/\"network_interface\": \"[a-z0-9]*\"/\"network_interface\": \"pgr$((id % 1000000))\"/" \
-        "$state/networks/pgrules.json"
 }
 
 # Debian bookworm from the sources that this machine's apt uses for it, or from Debian's mirrors.
@@ -149,7 +140,6 @@ case "${1:-}" in
         exec 9>"$state/lock"
         flock 9
         write_settings
-        make_network 9>&-
         build_image 9>&-
         ;;
     service)
@@ -158,7 +148,6 @@ case "${1:-}" in
     clean)
         if [ -d "$state/storage" ] && command -v podman >/dev/null; then
             podman rm --all --force --time 0 >/dev/null 2>&1 || true
-            podman network rm --force pgrules >/dev/null 2>&1 || true
         fi
         # Only what a killed run may have left mounted.
         awk -v under="$state/" -v run="$run/" 'index($2, under) == 1 || index($2, run) == 1 { print $2 }' /proc/mounts |

@@ -114,7 +114,7 @@ install_server() {
 
 install_containers() {
     local missing=() package
-    for package in podman runc conmon netavark aardvark-dns iptables mmdebstrap; do
+    for package in podman runc conmon netavark mmdebstrap; do
         dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
             missing+=("$package")
     done
