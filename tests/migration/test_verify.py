@@ -44,17 +44,17 @@ DAMAGE = {
         "000007_current_tenant_id"
     ),
     "ALTER FUNCTION rules.evaluate SECURITY DEFINER": "000018_evaluate",
-    "ALTER FUNCTION rules.evaluate_all PARALLEL UNSAFE": "000019_evaluate_all",
-    "REVOKE EXECUTE ON FUNCTION rules.matches FROM rules_app": "000020_matches",
+    "ALTER FUNCTION rules.evaluate_all PARALLEL UNSAFE": "000021_evaluate_all",
+    "REVOKE EXECUTE ON FUNCTION rules.matches FROM rules_app": "000022_matches",
     "ALTER FUNCTION rules_internal.cel_evaluate OWNER TO rules_owner": "000015_cel",
-    "ALTER FUNCTION rules.set_schema SECURITY INVOKER": "000024_set_schema",
+    "ALTER FUNCTION rules.set_schema SECURITY INVOKER": "000026_set_schema",
     "GRANT CREATE ON SCHEMA rules TO rules_app": "000002_namespaces",
     "GRANT CREATE ON SCHEMA public TO PUBLIC": "000002_namespaces",
     "GRANT USAGE ON SCHEMA rules TO PUBLIC": "000002_namespaces",
     "ALTER ROLE rules_app CREATEROLE": "000001_roles",
     "GRANT rules_admin TO rules_app": "000001_roles",
     "REVOKE SELECT ON rules.schema_migrations FROM rules_app": (
-        "000022_schema_migrations"
+        "000024_schema_migrations"
     ),
 }
 

@@ -24,7 +24,7 @@ SELECT is_empty(
 );
 SELECT set_has(
     'SELECT name FROM rules.schema_migrations',
-    $$VALUES ('000001_roles'), ('000011_rules'), ('000022_schema_migrations')$$,
+    $$VALUES ('000001_roles'), ('000011_rules'), ('000024_schema_migrations')$$,
     'REQ-MIGRATION-005: what is applied is listed'
 );
 SELECT table_privs_are(

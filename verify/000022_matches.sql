@@ -1,4 +1,4 @@
--- Verify pgrules:000021_evaluate_expression on pg
+-- Verify pgrules:000022_matches on pg
 --
 -- Each function with its properties, its owner, and everyone else who may execute it.
 
@@ -16,7 +16,7 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules.evaluate_expression(text,jsonb)',
+                'rules.matches(uuid,jsonb)',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
@@ -62,12 +62,12 @@ BEGIN
     END LOOP;
     ASSERT (
         SELECT
-            pg_get_function_arguments(oid)
-            LIKE 'expression text, facts jsonb DEFAULT %'
-            AND prorettype = 'jsonb'::regtype
+            prorettype = 'boolean'::regtype
+            AND NOT proretset
+            AND proargnames = ARRAY['rule_id', 'facts']
         FROM pg_proc
-        WHERE oid = 'rules.evaluate_expression(text, jsonb)'::regprocedure
-    ), 'rules.evaluate_expression takes or gives something else';
+        WHERE oid = 'rules.matches(uuid, jsonb)'::regprocedure
+    ), 'rules.matches takes or gives something else';
 END;
 $verify$;
 

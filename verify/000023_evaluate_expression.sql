@@ -1,4 +1,4 @@
--- Verify pgrules:000020_matches on pg
+-- Verify pgrules:000023_evaluate_expression on pg
 --
 -- Each function with its properties, its owner, and everyone else who may execute it.
 
@@ -16,7 +16,7 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules.matches(uuid,jsonb)',
+                'rules.evaluate_expression(text,jsonb)',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
@@ -62,12 +62,12 @@ BEGIN
     END LOOP;
     ASSERT (
         SELECT
-            prorettype = 'boolean'::regtype
-            AND NOT proretset
-            AND proargnames = ARRAY['rule_id', 'facts']
+            pg_get_function_arguments(oid)
+            LIKE 'expression text, facts jsonb DEFAULT %'
+            AND prorettype = 'jsonb'::regtype
         FROM pg_proc
-        WHERE oid = 'rules.matches(uuid, jsonb)'::regprocedure
-    ), 'rules.matches takes or gives something else';
+        WHERE oid = 'rules.evaluate_expression(text, jsonb)'::regprocedure
+    ), 'rules.evaluate_expression takes or gives something else';
 END;
 $verify$;
 

@@ -1,4 +1,4 @@
--- Verify pgrules:000023_compile_derived_fields on pg
+-- Verify pgrules:000021_evaluate_all on pg
 --
 -- Each function with its properties, its owner, and everyone else who may execute it.
 
@@ -16,16 +16,10 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules_internal.compile_derived_field()',
-                'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
+                'rules.evaluate_all(jsonb)',
+                'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
-                ''
-            ),
-            (
-                'rules_internal.check_derived_fields()',
-                'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
-                'rules_owner',
-                ''
+                'rules_app, rules_tenant'
             )
         ) AS expected (signature, properties, owner, executed_by)
     LOOP
@@ -68,18 +62,12 @@ BEGIN
     END LOOP;
     ASSERT (
         SELECT
-            array_agg(tgname || ' ' || tgfoid::regproc ORDER BY tgname) = ARRAY[
-                'derived_fields_check_delete rules_internal.check_derived_fields',
-                'derived_fields_check_insert rules_internal.check_derived_fields',
-                'derived_fields_check_update rules_internal.check_derived_fields',
-                'derived_fields_compile rules_internal.compile_derived_field'
-            ]
-        FROM pg_trigger
-        WHERE
-            tgrelid = 'rules.derived_fields'::regclass
-            AND tgname ~ '^derived_fields_(check|compile)'
-            AND tgenabled = 'O'
-    ), 'derived fields are not compiled when they are written';
+            prorettype = 'rules.evaluation_result'::regtype
+            AND proretset
+            AND proargnames = ARRAY['facts']
+        FROM pg_proc
+        WHERE oid = 'rules.evaluate_all(jsonb)'::regprocedure
+    ), 'rules.evaluate_all takes or gives something else';
 END;
 $verify$;
 

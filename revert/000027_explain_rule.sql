@@ -1,4 +1,4 @@
--- Revert pgrules:000025_explain_rule from pg
+-- Revert pgrules:000027_explain_rule from pg
 
 BEGIN;
 

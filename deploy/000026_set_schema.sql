@@ -1,4 +1,4 @@
--- Deploy pgrules:000024_set_schema to pg
+-- Deploy pgrules:000026_set_schema to pg
 -- requires: 000016_compile_rules
 -- requires: 000013_schema_changelog
 --

@@ -1,4 +1,4 @@
--- Verify pgrules:000024_set_schema on pg
+-- Verify pgrules:000025_compile_derived_fields on pg
 --
 -- Each function with its properties, its owner, and everyone else who may execute it.
 
@@ -16,22 +16,16 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules_internal.switch_schema(uuid,uuid,boolean)',
-                'plpgsql VOLATILE',
+                'rules_internal.compile_derived_field()',
+                'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 ''
             ),
             (
-                'rules.set_schema(jsonb,boolean)',
+                'rules_internal.check_derived_fields()',
                 'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
                 'rules_owner',
-                'rules_app, rules_tenant'
-            ),
-            (
-                'rules.activate_schema(integer,boolean)',
-                'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
-                'rules_owner',
-                'rules_app, rules_tenant'
+                ''
             )
         ) AS expected (signature, properties, owner, executed_by)
     LOOP
@@ -74,16 +68,18 @@ BEGIN
     END LOOP;
     ASSERT (
         SELECT
-            array_agg(pg_get_function_arguments(oid) ORDER BY proname) = ARRAY[
-                'version integer, allow_broken boolean DEFAULT false',
-                'definition jsonb, allow_broken boolean DEFAULT false'
+            array_agg(tgname || ' ' || tgfoid::regproc ORDER BY tgname) = ARRAY[
+                'derived_fields_check_delete rules_internal.check_derived_fields',
+                'derived_fields_check_insert rules_internal.check_derived_fields',
+                'derived_fields_check_update rules_internal.check_derived_fields',
+                'derived_fields_compile rules_internal.compile_derived_field'
             ]
-        FROM pg_proc
+        FROM pg_trigger
         WHERE
-            pronamespace = 'rules'::regnamespace
-            AND proname IN ('set_schema', 'activate_schema')
-            AND prorettype = 'rules.schema_changelog'::regtype
-    ), 'set_schema or activate_schema take or give something else';
+            tgrelid = 'rules.derived_fields'::regclass
+            AND tgname ~ '^derived_fields_(check|compile)'
+            AND tgenabled = 'O'
+    ), 'derived fields are not compiled when they are written';
 END;
 $verify$;
 

@@ -1,4 +1,4 @@
--- Verify pgrules:000019_evaluate_all on pg
+-- Verify pgrules:000026_set_schema on pg
 --
 -- Each function with its properties, its owner, and everyone else who may execute it.
 
@@ -16,8 +16,20 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules.evaluate_all(jsonb)',
-                'plpgsql STABLE PARALLEL SAFE',
+                'rules_internal.switch_schema(uuid,uuid,boolean)',
+                'plpgsql VOLATILE',
+                'rules_owner',
+                ''
+            ),
+            (
+                'rules.set_schema(jsonb,boolean)',
+                'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
+                'rules_owner',
+                'rules_app, rules_tenant'
+            ),
+            (
+                'rules.activate_schema(integer,boolean)',
+                'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 'rules_app, rules_tenant'
             )
@@ -62,12 +74,16 @@ BEGIN
     END LOOP;
     ASSERT (
         SELECT
-            prorettype = 'rules.evaluation_result'::regtype
-            AND proretset
-            AND proargnames = ARRAY['facts']
+            array_agg(pg_get_function_arguments(oid) ORDER BY proname) = ARRAY[
+                'version integer, allow_broken boolean DEFAULT false',
+                'definition jsonb, allow_broken boolean DEFAULT false'
+            ]
         FROM pg_proc
-        WHERE oid = 'rules.evaluate_all(jsonb)'::regprocedure
-    ), 'rules.evaluate_all takes or gives something else';
+        WHERE
+            pronamespace = 'rules'::regnamespace
+            AND proname IN ('set_schema', 'activate_schema')
+            AND prorettype = 'rules.schema_changelog'::regtype
+    ), 'set_schema or activate_schema take or give something else';
 END;
 $verify$;
 

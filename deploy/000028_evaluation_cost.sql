@@ -1,4 +1,4 @@
--- Deploy pgrules:000026_evaluation_cost to pg
+-- Deploy pgrules:000028_evaluation_cost to pg
 -- requires: 000018_evaluate
 
 BEGIN;

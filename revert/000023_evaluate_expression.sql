@@ -1,4 +1,4 @@
--- Revert pgrules:000021_evaluate_expression from pg
+-- Revert pgrules:000023_evaluate_expression from pg
 
 BEGIN;
 

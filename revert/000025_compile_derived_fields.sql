@@ -1,4 +1,4 @@
--- Revert pgrules:000023_compile_derived_fields from pg
+-- Revert pgrules:000025_compile_derived_fields from pg
 
 BEGIN;
 

@@ -1,4 +1,4 @@
--- Deploy pgrules:000023_compile_derived_fields to pg
+-- Deploy pgrules:000025_compile_derived_fields to pg
 -- requires: 000016_compile_rules
 --
 -- Derived fields are compiled when they are written: each for its dependencies, then

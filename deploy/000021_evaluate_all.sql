@@ -1,4 +1,4 @@
--- Deploy pgrules:000019_evaluate_all to pg
+-- Deploy pgrules:000021_evaluate_all to pg
 -- requires: 000018_evaluate
 
 BEGIN;

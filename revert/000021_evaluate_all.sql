@@ -1,4 +1,4 @@
--- Revert pgrules:000019_evaluate_all from pg
+-- Revert pgrules:000021_evaluate_all from pg
 
 BEGIN;
 

@@ -1,4 +1,4 @@
--- Deploy pgrules:000022_schema_migrations to pg
+-- Deploy pgrules:000024_schema_migrations to pg
 -- requires: 000002_namespaces
 --
 -- What is deployed, from Sqitch's own registry.

@@ -1,4 +1,4 @@
--- Verify pgrules:000026_evaluation_cost on pg
+-- Verify pgrules:000027_explain_rule on pg
 --
 -- Each function with its properties, its owner, and everyone else who may execute it.
 
@@ -16,7 +16,7 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules.evaluation_cost(uuid,jsonb)',
+                'rules.explain_rule(uuid,jsonb)',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
@@ -60,6 +60,15 @@ BEGIN
         ASSERT v_actual.remark IS NOT NULL,
             format('%s has no comment', v_expected.signature);
     END LOOP;
+    ASSERT (
+        SELECT
+            pg_get_function_result(oid)
+            = 'TABLE(step integer, depth integer, line integer, "column" integer, '
+            || 'expression text, outcome text, value jsonb, error text, '
+            || 'derived_from text)'
+        FROM pg_proc
+        WHERE oid = 'rules.explain_rule(uuid, jsonb)'::regprocedure
+    ), 'rules.explain_rule gives something else';
 END;
 $verify$;
 

@@ -1,4 +1,4 @@
--- Revert pgrules:000020_matches from pg
+-- Revert pgrules:000022_matches from pg
 
 BEGIN;
 

@@ -1,4 +1,4 @@
--- Deploy pgrules:000021_evaluate_expression to pg
+-- Deploy pgrules:000023_evaluate_expression to pg
 -- requires: 000018_evaluate
 
 BEGIN;

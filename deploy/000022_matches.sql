@@ -1,4 +1,4 @@
--- Deploy pgrules:000020_matches to pg
+-- Deploy pgrules:000022_matches to pg
 -- requires: 000018_evaluate
 
 BEGIN;

@@ -1,4 +1,4 @@
--- Revert pgrules:000024_set_schema from pg
+-- Revert pgrules:000026_set_schema from pg
 
 BEGIN;
 

@@ -1,4 +1,4 @@
--- Deploy pgrules:000025_explain_rule to pg
+-- Deploy pgrules:000027_explain_rule to pg
 -- requires: 000018_evaluate
 
 BEGIN;

@@ -1,4 +1,4 @@
--- Revert pgrules:000022_schema_migrations from pg
+-- Revert pgrules:000024_schema_migrations from pg
 
 BEGIN;
 

@@ -1,4 +1,4 @@
--- Revert pgrules:000026_evaluation_cost from pg
+-- Revert pgrules:000028_evaluation_cost from pg
 
 BEGIN;
 

@@ -1,4 +1,4 @@
--- Verify pgrules:000022_schema_migrations on pg
+-- Verify pgrules:000024_schema_migrations on pg
 
 BEGIN;
 
