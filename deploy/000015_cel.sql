@@ -8937,8 +8937,10 @@ class Program:
         self.tree = tree
         self.nodes = count(tree)
         self._slots = slots
-        self._cost = straight_cost(tree)
-        self._closure = interpret(tree)
+        # Made when the program first runs, which those that a statement only stores
+        # never do. Threads that make them at once make equal ones.
+        self._closure: Closure | None = None
+        self._cost: int | None = None
         self._estimate: int | None = None
         self._uses = 0
         self.evaluate: Callable[..., Value] = self._warming
@@ -9041,10 +9043,15 @@ class Program:
             ),
         )
 
-    def _run(self, closure: Closure, state: Evaluation) -> Value:
+    def _run(self, closure: Closure | None, state: Evaluation) -> Value:
+        """The value by some closures, or by the program's own."""
         if self._slots:
             state.locals = [None] * self._slots
         try:
+            if closure is None:
+                closure = self._closure = interpret(self.tree)
+            if self._cost is None:
+                self._cost = straight_cost(self.tree)
             state.charge(self._cost)
             return closure(state)
         except EvaluationError as error:
