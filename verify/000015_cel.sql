@@ -14,6 +14,7 @@ BEGIN
         'cel_runtime()',
         'cel_evaluate(text, text, text, jsonb, boolean)',
         'cel_evaluate_all(text, text[], text, jsonb)',
+        'cel_match_batch(text, text[], text, jsonb[], integer[], integer[], integer[])',
         'cel_evaluate_expression(text, text, text, jsonb)',
         'cel_check(text, text, text)',
         'cel_check_schema(text, jsonb)',

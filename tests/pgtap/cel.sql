@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(26);
+SELECT plan(28);
 
 SELECT
     ok(

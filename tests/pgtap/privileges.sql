@@ -133,6 +133,8 @@ INSERT INTO expected_calls VALUES
 ('rules.set_tenant(uuid)', 'rules_app, rules_tenant'),
 ('rules.evaluate(uuid,jsonb,boolean)', 'rules_app, rules_tenant'),
 ('rules.evaluate_all(jsonb)', 'rules_app, rules_tenant'),
+('rules.match_rules_batch(jsonb[])', 'rules_app, rules_tenant'),
+('rules_internal.match_batch(uuid,text,jsonb[],text[])', 'rules_app, rules_tenant'),
 ('rules.matches(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules.evaluate_expression(text,jsonb)', 'rules_app, rules_tenant'),
 ('rules.check_expression(text)', 'rules_app, rules_tenant'),

@@ -77,6 +77,70 @@ def evaluate_all(
     return matched, errors, None
 
 
+def match_batch(
+    expressions: list[str],
+    environment: str,
+    batch: list[str],
+    always: list[int],
+    elements: list[int],
+    candidates: list[int],
+) -> tuple[list[int] | None, list[int] | None, str | None]:
+    """Which rules are true of each of many facts: elements, rules, failure.
+
+    ``expressions`` are those of the rules, oldest first; rules and elements are
+    numbered from 1. The rules in ``always`` are candidates for every element, and
+    ``candidates[n]`` is one for ``elements[n]`` beside them. Matches come in the order
+    of the elements, then of the rules. Facts that are refused are a failure whose
+    ``element`` is the number of the first such one.
+    """
+    own: dict[int, list[int]] = {}
+    for element, candidate in zip(elements, candidates, strict=True):
+        own.setdefault(element, []).append(candidate)
+    programs: dict[int, Program | None] = {}
+    matching: list[int] = []
+    matched: list[int] = []
+    element = 0
+    try:
+        for element, facts in enumerate(batch, 1):
+            _give_way()
+            variables = _variables(facts, environment)
+            found = []
+            for rule in (*always, *own.get(element, ())):
+                if rule not in programs:
+                    programs[rule] = _sound(expressions[rule - 1], environment)
+                program = programs[rule]
+                if program is not None and _holds(program, variables):
+                    found.append(rule)
+            found.sort()
+            matching += [element] * len(found)
+            matched += found
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, _failure(failure, element=element)
+    return matching, matched, None
+
+
+def _give_way() -> None:
+    """Stop where the server asked to: decoding many facts takes long too."""
+    if _interrupted is not None and _interrupted():
+        raise Interrupted
+
+
+def _sound(expression: str, environment: str) -> Program | None:
+    """The program of a rule; None for one that does not compile any more."""
+    try:
+        return _program(expression, environment)
+    except InvalidExpression:
+        return None
+
+
+def _holds(program: Program, variables: Facts) -> bool:
+    """Whether a rule matches; an evaluation that fails is no match."""
+    try:
+        return program.evaluate(variables, interrupted=_interrupted) is True
+    except EvaluationError:
+        return False
+
+
 def evaluate_expression(
     expression: str, environment: str, facts: str
 ) -> tuple[str | None, str | None]:
@@ -197,8 +261,8 @@ def _program(expression: str, document: str) -> Program:
     return _programs.program(expression, document, environment)
 
 
-def _failure(error: BaseException) -> str:
-    """Why a call could not be answered, for PL/pgSQL to raise."""
+def _failure(error: BaseException, **about: int) -> str:
+    """Why a call could not be answered, and ``about`` what, for PL/pgSQL to raise."""
     detail = hint = ""
     if isinstance(error, Interrupted):
         sqlstate, message = "57014", "the evaluation was cancelled"
@@ -216,7 +280,13 @@ def _failure(error: BaseException) -> str:
         detail = "".join(traceback.format_exception(error))
         hint = "this is a defect of pgrules; please report it with this detail"
     return json.dumps(
-        {"sqlstate": sqlstate, "message": message, "detail": detail, "hint": hint}
+        {
+            "sqlstate": sqlstate,
+            "message": message,
+            "detail": detail,
+            "hint": hint,
+            **about,
+        }
     )
 
 

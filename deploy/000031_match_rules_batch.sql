@@ -1,0 +1,113 @@
+-- Deploy pgrules:000031_match_rules_batch to pg
+-- requires: 000018_evaluate
+--
+-- The matching rules of many facts at once. The inner function also serves the triggers
+-- of 000032_record_matches, which have other words for what an element is.
+
+BEGIN;
+
+SET LOCAL ROLE rules_owner;
+
+CREATE FUNCTION rules_internal.match_batch(
+    p_tenant_id uuid, p_operation text, p_facts jsonb[], p_subjects text[]
+) RETURNS TABLE (element integer, rule_id uuid, rule_name text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $function$
+DECLARE
+    v_ids uuid[];
+    v_names text[];
+    v_expressions text[];
+    v_outcome record;
+BEGIN
+    SELECT
+        array_agg(active.id), array_agg(active.name), array_agg(active.expression)
+    INTO v_ids, v_names, v_expressions
+    FROM (
+        SELECT rule.id, rule.name, rule.expression
+        FROM rules.rules AS rule
+        WHERE rule.tenant_id = p_tenant_id AND rule.active
+        ORDER BY rule.created_at, rule.id
+    ) AS active;
+    v_outcome := rules_internal.cel_match_batch(
+        rules_internal.cel_runtime(),
+        coalesce(v_expressions, '{}'),
+        rules_internal.environment(p_tenant_id),
+        p_facts,
+        ARRAY(SELECT generate_series(1, cardinality(v_expressions))),
+        '{}',
+        '{}'
+    );
+    IF v_outcome.failure IS NOT NULL THEN
+        PERFORM rules_internal.raise_failure(
+            p_operation,
+            p_subjects[(v_outcome.failure ->> 'element')::integer],
+            v_outcome.failure
+        );
+    END IF;
+    RETURN QUERY
+    SELECT matching.element, v_ids[matching.rule], v_names[matching.rule]
+    FROM unnest(v_outcome.elements, v_outcome.rules) AS matching (element, rule);
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.match_batch(uuid, text, jsonb[], text[]) IS
+'The active rules of a tenant that match each of the facts, none of which is NULL. For
+an error p_operation is what failed, and p_subjects what each element is. Raises
+RE030.';
+
+CREATE FUNCTION rules.match_rules_batch(facts jsonb[])
+RETURNS TABLE (element integer, rule_id uuid, rule_name text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $function$
+DECLARE
+    v_tenant constant uuid := rules.current_tenant_id();
+    v_null integer;
+BEGIN
+    IF match_rules_batch.facts IS NULL THEN
+        PERFORM rules_internal.raise_null('cannot match the rules', 'facts');
+    END IF;
+    IF array_ndims(match_rules_batch.facts) > 1 THEN
+        RAISE EXCEPTION
+            'cannot match the rules: the array of facts has % dimensions',
+            array_ndims(match_rules_batch.facts)
+            USING ERRCODE = 'array_subscript_error',
+                HINT = 'Give an array of one dimension, each element of it facts.';
+    END IF;
+    v_null := array_position(match_rules_batch.facts, NULL)
+        - array_lower(match_rules_batch.facts, 1) + 1;
+    IF v_null IS NOT NULL THEN
+        PERFORM rules_internal.raise_null(
+            'cannot match the rules', 'element ' || v_null || ' of facts'
+        );
+    END IF;
+    RETURN QUERY
+    SELECT matching.element, matching.rule_id, matching.rule_name
+    FROM rules_internal.match_batch(
+        v_tenant,
+        'cannot match the rules',
+        match_rules_batch.facts,
+        ARRAY(
+            SELECT 'Element ' || number || '.'
+            FROM generate_series(1, cardinality(match_rules_batch.facts)) AS number
+        )
+    ) AS matching;
+END;
+$function$;
+
+COMMENT ON FUNCTION rules.match_rules_batch(jsonb[]) IS
+'The active rules of the tenant that match each of many facts: a row for each match, by
+element, which counts from 1, then oldest rule first. A rule that fails over an element
+does not match it. Raises RE030, which names the element, for facts that are no JSON
+object or exceed the limits, 22004 for NULL and for an element that is NULL, 2202E for an
+array of several dimensions, 57014 when cancelled, and what current_tenant_id raises.';
+
+REVOKE ALL ON FUNCTION
+rules_internal.match_batch(uuid, text, jsonb[], text[]),
+rules.match_rules_batch(jsonb[])
+FROM public;
+GRANT EXECUTE ON FUNCTION
+rules_internal.match_batch(uuid, text, jsonb[], text[]),
+rules.match_rules_batch(jsonb[])
+TO rules_app, rules_tenant;
+
+COMMIT;
