@@ -724,12 +724,13 @@ class Variable(Checked):
     """A name looked up in the facts; ``fallback`` is the type it else denotes.
 
     ``conversion`` is set where a schema's object is read as a whole: its fields are
-    converted then, see module ``reading``.
+    converted then, see module ``reading``. It is the name of a type for a column of a
+    table, which is converted as a :class:`Field` is.
     """
 
     name: str
     fallback: Type | None = None
-    conversion: ObjectType | None = None
+    conversion: ObjectType | str | None = None
 
 
 @dataclass(slots=True)
@@ -1171,9 +1172,23 @@ class _Checker:
         variables = self.environment.variables
         if variables is None:
             return Variable(node, node.name, DENOTATIONS.get(node.name))
+        columns = self.environment.columns
+        if node.name in self.environment.unfit:
+            return self.fail(
+                node,
+                node.start,
+                f"the derived field {node.name} does not fit the table: "
+                + self.environment.unfit[node.name],
+            )
+        if columns is not None and columns.object is None:
+            message, hint = columns.lacking(node.name)
+            near = _nearest(node.name, columns.declared, len(self.problems))
+            return self.fail(node, node.start, message, hint or near)
         declared = [*variables, *self.environment.derived]
         known = [*declared, *(name for name in self.scope if name[0] != "@")]
         hint = _nearest(node.name, known, len(self.problems))
+        if columns is not None and not hint:
+            hint = f"the columns of the table are the fields of {columns.object}"
         return self.fail(node, node.start, f"unknown name {node.name}", hint)
 
     def select(self, node: Select) -> Checked:
@@ -1617,8 +1632,11 @@ class _Generator:
         return _Code(self.constant(value), known)
 
     def variable(self, node: Variable) -> _Code:
-        if node.conversion is not None:
+        if self.converts(node):
             return self.embedded(node)
+        if type(node.conversion) is str:
+            code = self.typed(f"variables[{node.name!r}]", NATIVE[node.conversion])
+            return self.read((node.name,), code.text, code.kind)
         if node.fallback is not None:
             fallback = self.constant(node.fallback)
             return _Code(f"variables.get({node.name!r}, {fallback})")
@@ -1661,15 +1679,22 @@ class _Generator:
         return code if path is None else self.read(path, code.text, code.kind)
 
     @staticmethod
-    def converts(node: Field) -> bool:
+    def converts(node: Field | Variable) -> bool:
         """Whether a declared fact becomes a value that JSON has not."""
-        return node.conversion is not None and NATIVE[node.conversion] is None
+        declared = node.conversion
+        if type(declared) is str:
+            return NATIVE.get(declared) is None
+        return declared is not None
 
     def subscript(self, node: Field) -> _Code:
         """A map's value under a field name, of the declared type if it has one."""
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
         native = None if node.conversion is None else NATIVE[node.conversion]
+        return self.typed(text, native)
+
+    def typed(self, text: str, native: type | None) -> _Code:
+        """A fact, once it is seen to be of the type that is declared for it."""
         if native is None:
             return _Code(text)
         value, kind = self.fresh(), native.__name__
@@ -1935,6 +1960,101 @@ def _constant_elements(node: Checked) -> list[Value] | None:
     return values
 $cel_codegen$);
 
+    v_sources := v_sources || jsonb_build_object('columns', $cel_columns$"""Columns of a table as facts: which types they have, and which a rule cannot read.
+
+An environment's document may have, in place of a schema, the columns of one table::
+
+    {"columns": {"delay": "int", "gust": "double", "spot": {"unreadable": "point"}},
+     "object": "Flight"}
+
+Without ``object`` the columns are names of their own, ``delay > 10``; with it they are
+the fields of that object, ``Flight.delay > 10``. How the types of PostgreSQL become
+these is in the SQL function ``rules_internal.columns``; how values travel, and what a
+conversion makes of them, in module ``reading``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from . import types
+from .errors import InvalidEnvironment
+from .types import DYN, ObjectType, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# As in a schema: any column may be null.
+_SCALARS: Final[dict[str, Type]] = {
+    "bool": types.wrapper_of(types.BOOL),
+    "bytes": types.wrapper_of(types.BYTES),
+    "double": types.wrapper_of(types.DOUBLE),
+    "duration": types.DURATION,
+    "int": types.wrapper_of(types.INT),
+    "string": types.wrapper_of(types.STRING),
+    "timestamp": types.TIMESTAMP,
+}
+
+# An array may be null as a whole, which no list may be: the checker knows it as dyn.
+TYPES: Final[dict[str, Type]] = {
+    **_SCALARS,
+    "dyn": DYN,
+    **{f"list({name})": DYN for name in (*_SCALARS, "dyn")},
+}
+
+
+class Columns(NamedTuple):
+    """The columns of a table by name.
+
+    ``declared`` has the types of those that a rule can read, names in :data:`TYPES`;
+    ``unreadable`` the types of PostgreSQL of the others. ``object`` is the object whose
+    fields they are, or nothing where they are names of their own.
+    """
+
+    declared: Mapping[str, str]
+    unreadable: Mapping[str, str]
+    object: str | None
+
+    def variables(self) -> dict[str, Type]:
+        """What an environment declares for them."""
+        fields = {name: TYPES[declared] for name, declared in self.declared.items()}
+        if self.object is None:
+            return fields
+        return {self.object: ObjectType(self.object, fields, self.declared)}
+
+    def lacking(self, name: str) -> tuple[str, str]:
+        """Message and hint for a column that the table lacks, or has to no avail."""
+        found = self.unreadable.get(name)
+        if found is None:
+            return f"the rule needs a column {name}, which the table lacks", ""
+        return (
+            f"the column {name} has the type {found}, which rules cannot read",
+            "a view or a generated column can have it as text, a number or jsonb",
+        )
+
+
+def read_columns(columns: object, of: object) -> Columns:
+    """The columns of an environment's document.
+
+    Raises :class:`InvalidEnvironment` for what is none.
+    """
+    declared: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    if not isinstance(columns, dict) or not (of is None or isinstance(of, str)):
+        raise InvalidEnvironment("columns are a JSON object of names and types")
+    for name, kind in columns.items():
+        if isinstance(kind, str) and kind in TYPES:
+            declared[name] = kind
+        elif isinstance(kind, dict) and isinstance(kind.get("unreadable"), str):
+            unreadable[name] = kind["unreadable"]
+        else:
+            raise InvalidEnvironment(
+                f"the column {name} has the type {kind!r}, which is none",
+                hint=f"the types are {', '.join(TYPES)}",
+            )
+    return Columns(declared, unreadable, of)
+$cel_columns$);
+
     v_sources := v_sources || jsonb_build_object('conversions', $cel_conversions$"""Conversions between types: ``int(x)``, ``string(x)`` and the like.
 
 cel-spec, "Type Conversions". What a number or a time looks like as text is owned
@@ -2108,6 +2228,44 @@ def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedF
     :class:`InvalidDerivedFields` with every field that cannot be: its name, its
     expression, or a cycle that it is part of.
     """
+    ordered, problems = _ordered(derived, environment)
+    if problems:
+        raise InvalidDerivedFields(problems)
+    return ordered
+
+
+def fitting(
+    derived: Mapping[str, str], environment: Environment
+) -> tuple[list[DerivedField], dict[str, str]]:
+    """Those derived fields that compile over the columns of a table, in order.
+
+    The others are named with the reason; among them are those that depend on one. A
+    field with the name of a column is neither: the column supplies it.
+    """
+    columns = environment.variables or {}
+    derived = {name: text for name, text in derived.items() if name not in columns}
+    ordered, problems = _ordered(derived, environment)
+    unfit = {
+        problem.name: problem.problems[0].message
+        if problem.problems
+        else problem.message
+        for problem in problems
+    }
+    fields = []
+    for field in ordered:
+        missing = [name for name in field.dependencies if name in unfit]
+        if missing:
+            reason = f"the derived field {missing[0]} does not: {unfit[missing[0]]}"
+            unfit[field.name] = reason
+        else:
+            fields.append(field)
+    return fields, unfit
+
+
+def _ordered(
+    derived: Mapping[str, str], environment: Environment
+) -> tuple[list[DerivedField], list[FieldProblem]]:
+    """The fields that can be, in order, and what is wrong with the others."""
     problems = [wrong for name in derived if (wrong := _name(name, environment))]
     placeholders = {name: _placeholder(name) for name in derived}
     outline = environment.with_derived(placeholders)
@@ -2139,9 +2297,7 @@ def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedF
             name, derived[name], found.tree, found.slots, dependencies(found.tree)
         )
         ordered.append(known[name])
-    if problems:
-        raise InvalidDerivedFields(problems)
-    return ordered
+    return ordered, problems
 
 
 def dependencies(tree: Checked) -> tuple[str, ...]:
@@ -2271,6 +2427,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .columns import Columns, read_columns
 from .errors import InvalidEnvironment
 from .library import Library
 from .limits import DEFAULT_LIMITS, Limits
@@ -2307,7 +2464,9 @@ class Environment:
     Without ``variables`` every name may come from the facts and is looked up when
     the expression is evaluated; with them, any other name is a problem at compile
     time. ``container`` is the namespace that names are resolved in. ``derived`` has
-    the derived fields, each behind those that it depends on.
+    the derived fields, each behind those that it depends on. ``columns`` is set where
+    the facts are the rows of a table; ``unfit`` then says why a derived field is not
+    among the others.
     """
 
     variables: Mapping[str, Type] | None = None
@@ -2315,6 +2474,8 @@ class Environment:
     functions: Library = field(default_factory=lambda: STANDARD)
     limits: Limits = DEFAULT_LIMITS
     derived: Mapping[str, DerivedField] = field(default_factory=dict)
+    columns: Columns | None = None
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> Environment:
@@ -2324,8 +2485,14 @@ class Environment:
         18"}}``. Without a schema, or with null for one, every name may come from the
         facts. Raises :class:`InvalidSchema`, :class:`InvalidDerivedFields` and, for
         JSON of another form, :class:`InvalidEnvironment`.
+
+        ``columns`` and ``object`` stand in place of a schema, see module ``columns``.
+        A derived field that does not fit them is no error of the environment but of
+        the expressions that use it, and a column of its name supplies it.
         """
         parts = _parts(text)
+        if "columns" in parts:
+            return _of_table(cls(), parts)
         schema, derived = parts.get("schema"), parts.get("derived")
         environment = cls()
         if schema is not None:
@@ -2362,14 +2529,28 @@ class Environment:
         yield name
 
 
+def _of_table(empty: Environment, parts: Mapping[str, Any]) -> Environment:
+    """An environment of the columns of a table, and what fits of derived fields."""
+    from .derived import fitting
+
+    columns = read_columns(parts["columns"], parts.get("object"))
+    environment = replace(empty, variables=columns.variables(), columns=columns)
+    fields, unfit = fitting(parts.get("derived") or {}, environment)
+    return replace(environment, derived={f.name: f for f in fields}, unfit=unfit)
+
+
 def _parts(text: str) -> dict[str, Any]:
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise InvalidEnvironment(f"the environment is no JSON: {problem}") from None
-    if not isinstance(parts, dict) or not parts.keys() <= {"schema", "derived"}:
+    known = {"schema", "derived"}
+    if isinstance(parts, dict) and "columns" in parts:
+        known = {"columns", "object", "derived"}
+    if not isinstance(parts, dict) or not parts.keys() <= known:
         raise InvalidEnvironment(
-            "an environment is a JSON object with the keys schema and derived",
+            "an environment is a JSON object with the keys schema and derived, "
+            "or columns, object and derived",
             hint='for example {"schema": {"User": {"Age": "int"}}}',
         )
     return parts
@@ -2898,7 +3079,9 @@ class _Estimator:
 
     def variable(self, node: Variable) -> Size:
         of = node.conversion
-        if of is not None:
+        if isinstance(of, str):
+            self.convert(node, of)
+        elif of is not None:
             texts = sum(declared in _READ for declared in of.declared.values())
             self.charge(node, len(of.declared) + texts * self.assumed.text.whole)
         if node.name in self.environment.derived:
@@ -2913,6 +3096,13 @@ class _Estimator:
         if of.name in ("string", "bytes"):
             return self.assumed.text
         return _SCALARS.get(of.name) or self.assumed.fact
+
+    def convert(self, node: Checked, declared: str) -> None:
+        """Reading a declared fact: text is read through, and a list's elements."""
+        if declared in _READ:
+            self.charge(node, self.assumed.text.whole)
+        elif declared.startswith("list("):
+            self.charge(node, self.assumed.fact.whole)
 
     def derived_field(self, name: str) -> Size:
         """A derived field, which the facts may supply. Its cost is not the rule's."""
@@ -2959,8 +3149,8 @@ class _Estimator:
             # By far the most fields.
             return self.assumed.fact
         container = self.visit(operand)
-        if node.conversion in _READ:
-            self.charge(node, self.assumed.text.whole)
+        if node.conversion is not None:
+            self.convert(node, node.conversion)
         if type(node.operand.type) is ObjectType:
             return self.of_type(node.type)
         return self.inside(container)
@@ -3081,7 +3271,7 @@ class _Estimator:
         return rule(self, node, sizes)
 
 
-_READ: Final = frozenset({"bytes", "timestamp", "duration"})
+_READ: Final = frozenset({"bytes", "double", "timestamp", "duration"})
 """Declared types whose facts are text that is read, which is charged."""
 
 
@@ -6264,6 +6454,7 @@ from .checked import (
     PairLoop,
     Variable,
 )
+from .reading import conversion
 from .signatures import MOST_RESOLVED, Candidates, candidates
 from .syntax import Call
 from .temporal import Duration, Timestamp
@@ -6346,6 +6537,7 @@ class _Inference:
         self.text = text
         self.variables = environment.variables or {}
         self.derived = environment.derived
+        self.columns = environment.columns
         self.locals: dict[int, Type] = {}
         self.bindings = Bindings()
         self.unsettled: list[Checked] = []
@@ -6381,6 +6573,8 @@ class _Inference:
         for node in nodes:
             if isinstance(node, Field | OptionalField) and node.conversion is not None:
                 found.append(f"{self.written(node)} is declared {node.conversion}")
+            elif isinstance(node, Variable) and type(node.conversion) is str:
+                found.append(f"the column {node.name} is {node.conversion}")
             elif isinstance(node, Variable) and node.name in self.derived:
                 found.append(f"the derived field {node.name} is {spoken(node.type)}")
         return found
@@ -6420,6 +6614,8 @@ class _Inference:
         found = self.declared(node)
         if type(found) is ObjectType:
             node.conversion = found
+        elif self.columns is not None and node.name not in self.derived:
+            node.conversion = conversion(self.columns.declared, node.name)
         return found
 
     def declared(self, node: Variable) -> Type:
@@ -6458,7 +6654,7 @@ class _Inference:
         if type(of) is ObjectType:
             # The fields of an object in the facts are converted one by one: it is
             # not read as a whole here.
-            node.conversion = of.declared.get(node.name)
+            node.conversion = conversion(of.declared, node.name)
         return of
 
     def selected(self, of: Type, node: Field | OptionalField) -> Type:
@@ -6496,11 +6692,16 @@ class _Inference:
         found = of.fields.get(name)
         if found is not None:
             return found
-        near = "" if len(self.problems) >= _MOST_HINTS else _nearest(name, of.fields)
-        hint = f"did you mean {near}?" if near else _listed(of)
         place = node.origin.start
         if isinstance(node, Field | OptionalField):
             place = self.behind(node.operand, node)
+        near = "" if len(self.problems) >= _MOST_HINTS else _nearest(name, of.fields)
+        if self.columns is not None:
+            message, hint = self.columns.lacking(name)
+            return self.fail(
+                place, message, hint or (f"did you mean {near}?" if near else "")
+            )
+        hint = f"did you mean {near}?" if near else _listed(of)
         return self.fail(place, f"{of.name} has no field {name}", hint)
 
     # Calls
@@ -7001,11 +7202,14 @@ def _variable(node: Variable) -> Closure:
     declared = node.conversion
     if declared is None:
         return variable
+    if isinstance(declared, str):
+        return _converted(variable, declared, name, place)
+    of = declared
 
     def whole(state: Evaluation) -> Value:
         value = variable(state)
         try:
-            return read_object(state, value, declared)
+            return read_object(state, value, of)
         except EvaluationError as error:
             raise at(error, place)  # noqa: B904 - it is the same error
 
@@ -7054,13 +7258,17 @@ def _field(node: Field, operand: Closure) -> Closure:
 
     if node.test:
         return test
-    declared = node.conversion
-    if declared is None:
+    if node.conversion is None:
         return field
-    native = NATIVE[declared]
+    return _converted(field, node.conversion, path, place)
 
-    def declared_field(state: Evaluation) -> Value:
-        value = field(state)
+
+def _converted(read: Closure, declared: str, path: str, place: int) -> Closure:
+    """The closure of a declared fact, as a value of its type."""
+    native = NATIVE.get(declared)
+
+    def converted(state: Evaluation) -> Value:
+        value = read(state)
         if type(value) is native:
             return value
         try:
@@ -7068,7 +7276,7 @@ def _field(node: Field, operand: Closure) -> Closure:
         except EvaluationError as error:
             raise at(error, place)  # noqa: B904 - it is the same error
 
-    return declared_field
+    return converted
 
 
 def no_fields(path: str, value: Value, place: int) -> EvaluationError:
@@ -9178,6 +9386,10 @@ declared              what the facts may have
 ``bytes``             text in base64, of either alphabet, with or without padding
 ``timestamp``         text as ``timestamp(string)`` reads it, RFC 3339
 ``duration``          text as ``duration(string)`` reads it, ``1h30m``
+``double``            of columns: a number, or text as ``double(string)`` reads it,
+                      with ``NaN`` and ``Infinity``, which JSON has no numbers for
+``list(type)``        of columns: a list, at any depth, of values that become the type
+``dyn``               of columns: anything, as it is
 ====================  ===========================================================
 
 Anything else is an error that names the path, the declared type and what came. Null
@@ -9193,7 +9405,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import temporal, types
+from . import numbers, temporal, types
 from .errors import CostLimitExceeded, EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .operators import shown
@@ -9201,7 +9413,7 @@ from .types import ObjectType, Type, spoken, unwrapped
 from .values import Uint, Value, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 # The Python type that needs no conversion, by declared type.
 NATIVE: Final[dict[str, type | None]] = {
@@ -9213,7 +9425,11 @@ NATIVE: Final[dict[str, type | None]] = {
     "bytes": None,
     "timestamp": None,
     "duration": None,
+    "double": float,
+    "dyn": None,
 }
+
+_LIST: Final = "list("
 
 # Beyond this, neighbouring integers are one double.
 _EXACT: Final = 1 << 53
@@ -9224,8 +9440,15 @@ def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Val
 
     Raises :class:`EvaluationError` where it cannot be one.
     """
-    if value is None or type(value) is NATIVE[declared]:
+    if value is None or type(value) is NATIVE.get(declared) or declared == "dyn":
         return value
+    if declared.startswith(_LIST) and type(value) is list:
+        element = declared[len(_LIST) : -1]
+        state.charge(len(value))
+        return [
+            read_field(state, part, declared if type(part) is list else element, path)
+            for part in value
+        ]
     convert = _CONVERSIONS.get((declared, type(value)))
     if convert is None:
         raise _mismatch(path, f"declared {declared}", value)
@@ -9239,6 +9462,12 @@ def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Val
         raise EvaluationError(
             f"{path} is declared {declared}: {error.message}", hint=error.hint
         ) from None
+
+
+def conversion(declared: Mapping[str, str], name: str) -> str | None:
+    """The declared type of a fact that is to be converted when it is read."""
+    found = declared.get(name)
+    return None if found == "dyn" else found
 
 
 def read_object(state: Evaluation, value: Value, of: ObjectType) -> Value:
@@ -9351,6 +9580,8 @@ _CONVERSIONS: Final[dict[tuple[str, type], Callable[..., Value]]] = {
     ("int64", float): _whole,
     ("float64", int): float,
     ("bytes", str): _bytes,
+    ("double", int): float,
+    ("double", str): numbers.parse_double,
     ("timestamp", str): temporal.parse_timestamp,
     ("duration", str): temporal.parse_duration,
 }

@@ -52,12 +52,13 @@ class Variable(Checked):
     """A name looked up in the facts; ``fallback`` is the type it else denotes.
 
     ``conversion`` is set where a schema's object is read as a whole: its fields are
-    converted then, see module ``reading``.
+    converted then, see module ``reading``. It is the name of a type for a column of a
+    table, which is converted as a :class:`Field` is.
     """
 
     name: str
     fallback: Type | None = None
-    conversion: ObjectType | None = None
+    conversion: ObjectType | str | None = None
 
 
 @dataclass(slots=True)

@@ -214,9 +214,23 @@ class _Checker:
         variables = self.environment.variables
         if variables is None:
             return Variable(node, node.name, DENOTATIONS.get(node.name))
+        columns = self.environment.columns
+        if node.name in self.environment.unfit:
+            return self.fail(
+                node,
+                node.start,
+                f"the derived field {node.name} does not fit the table: "
+                + self.environment.unfit[node.name],
+            )
+        if columns is not None and columns.object is None:
+            message, hint = columns.lacking(node.name)
+            near = _nearest(node.name, columns.declared, len(self.problems))
+            return self.fail(node, node.start, message, hint or near)
         declared = [*variables, *self.environment.derived]
         known = [*declared, *(name for name in self.scope if name[0] != "@")]
         hint = _nearest(node.name, known, len(self.problems))
+        if columns is not None and not hint:
+            hint = f"the columns of the table are the fields of {columns.object}"
         return self.fail(node, node.start, f"unknown name {node.name}", hint)
 
     def select(self, node: Select) -> Checked:

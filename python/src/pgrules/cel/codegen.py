@@ -319,8 +319,11 @@ class _Generator:
         return _Code(self.constant(value), known)
 
     def variable(self, node: Variable) -> _Code:
-        if node.conversion is not None:
+        if self.converts(node):
             return self.embedded(node)
+        if type(node.conversion) is str:
+            code = self.typed(f"variables[{node.name!r}]", NATIVE[node.conversion])
+            return self.read((node.name,), code.text, code.kind)
         if node.fallback is not None:
             fallback = self.constant(node.fallback)
             return _Code(f"variables.get({node.name!r}, {fallback})")
@@ -363,15 +366,22 @@ class _Generator:
         return code if path is None else self.read(path, code.text, code.kind)
 
     @staticmethod
-    def converts(node: Field) -> bool:
+    def converts(node: Field | Variable) -> bool:
         """Whether a declared fact becomes a value that JSON has not."""
-        return node.conversion is not None and NATIVE[node.conversion] is None
+        declared = node.conversion
+        if type(declared) is str:
+            return NATIVE.get(declared) is None
+        return declared is not None
 
     def subscript(self, node: Field) -> _Code:
         """A map's value under a field name, of the declared type if it has one."""
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
         native = None if node.conversion is None else NATIVE[node.conversion]
+        return self.typed(text, native)
+
+    def typed(self, text: str, native: type | None) -> _Code:
+        """A fact, once it is seen to be of the type that is declared for it."""
         if native is None:
             return _Code(text)
         value, kind = self.fresh(), native.__name__

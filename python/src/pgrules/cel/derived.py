@@ -36,6 +36,44 @@ def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedF
     :class:`InvalidDerivedFields` with every field that cannot be: its name, its
     expression, or a cycle that it is part of.
     """
+    ordered, problems = _ordered(derived, environment)
+    if problems:
+        raise InvalidDerivedFields(problems)
+    return ordered
+
+
+def fitting(
+    derived: Mapping[str, str], environment: Environment
+) -> tuple[list[DerivedField], dict[str, str]]:
+    """Those derived fields that compile over the columns of a table, in order.
+
+    The others are named with the reason; among them are those that depend on one. A
+    field with the name of a column is neither: the column supplies it.
+    """
+    columns = environment.variables or {}
+    derived = {name: text for name, text in derived.items() if name not in columns}
+    ordered, problems = _ordered(derived, environment)
+    unfit = {
+        problem.name: problem.problems[0].message
+        if problem.problems
+        else problem.message
+        for problem in problems
+    }
+    fields = []
+    for field in ordered:
+        missing = [name for name in field.dependencies if name in unfit]
+        if missing:
+            reason = f"the derived field {missing[0]} does not: {unfit[missing[0]]}"
+            unfit[field.name] = reason
+        else:
+            fields.append(field)
+    return fields, unfit
+
+
+def _ordered(
+    derived: Mapping[str, str], environment: Environment
+) -> tuple[list[DerivedField], list[FieldProblem]]:
+    """The fields that can be, in order, and what is wrong with the others."""
     problems = [wrong for name in derived if (wrong := _name(name, environment))]
     placeholders = {name: _placeholder(name) for name in derived}
     outline = environment.with_derived(placeholders)
@@ -67,9 +105,7 @@ def order(derived: Mapping[str, str], environment: Environment) -> list[DerivedF
             name, derived[name], found.tree, found.slots, dependencies(found.tree)
         )
         ordered.append(known[name])
-    if problems:
-        raise InvalidDerivedFields(problems)
-    return ordered
+    return ordered, problems
 
 
 def dependencies(tree: Checked) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .columns import Columns, read_columns
 from .errors import InvalidEnvironment
 from .library import Library
 from .limits import DEFAULT_LIMITS, Limits
@@ -43,7 +44,9 @@ class Environment:
     Without ``variables`` every name may come from the facts and is looked up when
     the expression is evaluated; with them, any other name is a problem at compile
     time. ``container`` is the namespace that names are resolved in. ``derived`` has
-    the derived fields, each behind those that it depends on.
+    the derived fields, each behind those that it depends on. ``columns`` is set where
+    the facts are the rows of a table; ``unfit`` then says why a derived field is not
+    among the others.
     """
 
     variables: Mapping[str, Type] | None = None
@@ -51,6 +54,8 @@ class Environment:
     functions: Library = field(default_factory=lambda: STANDARD)
     limits: Limits = DEFAULT_LIMITS
     derived: Mapping[str, DerivedField] = field(default_factory=dict)
+    columns: Columns | None = None
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> Environment:
@@ -60,8 +65,14 @@ class Environment:
         18"}}``. Without a schema, or with null for one, every name may come from the
         facts. Raises :class:`InvalidSchema`, :class:`InvalidDerivedFields` and, for
         JSON of another form, :class:`InvalidEnvironment`.
+
+        ``columns`` and ``object`` stand in place of a schema, see module ``columns``.
+        A derived field that does not fit them is no error of the environment but of
+        the expressions that use it, and a column of its name supplies it.
         """
         parts = _parts(text)
+        if "columns" in parts:
+            return _of_table(cls(), parts)
         schema, derived = parts.get("schema"), parts.get("derived")
         environment = cls()
         if schema is not None:
@@ -98,14 +109,28 @@ class Environment:
         yield name
 
 
+def _of_table(empty: Environment, parts: Mapping[str, Any]) -> Environment:
+    """An environment of the columns of a table, and what fits of derived fields."""
+    from .derived import fitting
+
+    columns = read_columns(parts["columns"], parts.get("object"))
+    environment = replace(empty, variables=columns.variables(), columns=columns)
+    fields, unfit = fitting(parts.get("derived") or {}, environment)
+    return replace(environment, derived={f.name: f for f in fields}, unfit=unfit)
+
+
 def _parts(text: str) -> dict[str, Any]:
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise InvalidEnvironment(f"the environment is no JSON: {problem}") from None
-    if not isinstance(parts, dict) or not parts.keys() <= {"schema", "derived"}:
+    known = {"schema", "derived"}
+    if isinstance(parts, dict) and "columns" in parts:
+        known = {"columns", "object", "derived"}
+    if not isinstance(parts, dict) or not parts.keys() <= known:
         raise InvalidEnvironment(
-            "an environment is a JSON object with the keys schema and derived",
+            "an environment is a JSON object with the keys schema and derived, "
+            "or columns, object and derived",
             hint='for example {"schema": {"User": {"Age": "int"}}}',
         )
     return parts

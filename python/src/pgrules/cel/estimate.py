@@ -320,7 +320,9 @@ class _Estimator:
 
     def variable(self, node: Variable) -> Size:
         of = node.conversion
-        if of is not None:
+        if isinstance(of, str):
+            self.convert(node, of)
+        elif of is not None:
             texts = sum(declared in _READ for declared in of.declared.values())
             self.charge(node, len(of.declared) + texts * self.assumed.text.whole)
         if node.name in self.environment.derived:
@@ -335,6 +337,13 @@ class _Estimator:
         if of.name in ("string", "bytes"):
             return self.assumed.text
         return _SCALARS.get(of.name) or self.assumed.fact
+
+    def convert(self, node: Checked, declared: str) -> None:
+        """Reading a declared fact: text is read through, and a list's elements."""
+        if declared in _READ:
+            self.charge(node, self.assumed.text.whole)
+        elif declared.startswith("list("):
+            self.charge(node, self.assumed.fact.whole)
 
     def derived_field(self, name: str) -> Size:
         """A derived field, which the facts may supply. Its cost is not the rule's."""
@@ -381,8 +390,8 @@ class _Estimator:
             # By far the most fields.
             return self.assumed.fact
         container = self.visit(operand)
-        if node.conversion in _READ:
-            self.charge(node, self.assumed.text.whole)
+        if node.conversion is not None:
+            self.convert(node, node.conversion)
         if type(node.operand.type) is ObjectType:
             return self.of_type(node.type)
         return self.inside(container)
@@ -503,7 +512,7 @@ class _Estimator:
         return rule(self, node, sizes)
 
 
-_READ: Final = frozenset({"bytes", "timestamp", "duration"})
+_READ: Final = frozenset({"bytes", "double", "timestamp", "duration"})
 """Declared types whose facts are text that is read, which is charged."""
 
 

@@ -34,6 +34,7 @@ from .checked import (
     PairLoop,
     Variable,
 )
+from .reading import conversion
 from .signatures import MOST_RESOLVED, Candidates, candidates
 from .syntax import Call
 from .temporal import Duration, Timestamp
@@ -116,6 +117,7 @@ class _Inference:
         self.text = text
         self.variables = environment.variables or {}
         self.derived = environment.derived
+        self.columns = environment.columns
         self.locals: dict[int, Type] = {}
         self.bindings = Bindings()
         self.unsettled: list[Checked] = []
@@ -151,6 +153,8 @@ class _Inference:
         for node in nodes:
             if isinstance(node, Field | OptionalField) and node.conversion is not None:
                 found.append(f"{self.written(node)} is declared {node.conversion}")
+            elif isinstance(node, Variable) and type(node.conversion) is str:
+                found.append(f"the column {node.name} is {node.conversion}")
             elif isinstance(node, Variable) and node.name in self.derived:
                 found.append(f"the derived field {node.name} is {spoken(node.type)}")
         return found
@@ -190,6 +194,8 @@ class _Inference:
         found = self.declared(node)
         if type(found) is ObjectType:
             node.conversion = found
+        elif self.columns is not None and node.name not in self.derived:
+            node.conversion = conversion(self.columns.declared, node.name)
         return found
 
     def declared(self, node: Variable) -> Type:
@@ -228,7 +234,7 @@ class _Inference:
         if type(of) is ObjectType:
             # The fields of an object in the facts are converted one by one: it is
             # not read as a whole here.
-            node.conversion = of.declared.get(node.name)
+            node.conversion = conversion(of.declared, node.name)
         return of
 
     def selected(self, of: Type, node: Field | OptionalField) -> Type:
@@ -266,11 +272,16 @@ class _Inference:
         found = of.fields.get(name)
         if found is not None:
             return found
-        near = "" if len(self.problems) >= _MOST_HINTS else _nearest(name, of.fields)
-        hint = f"did you mean {near}?" if near else _listed(of)
         place = node.origin.start
         if isinstance(node, Field | OptionalField):
             place = self.behind(node.operand, node)
+        near = "" if len(self.problems) >= _MOST_HINTS else _nearest(name, of.fields)
+        if self.columns is not None:
+            message, hint = self.columns.lacking(name)
+            return self.fail(
+                place, message, hint or (f"did you mean {near}?" if near else "")
+            )
+        hint = f"did you mean {near}?" if near else _listed(of)
         return self.fail(place, f"{of.name} has no field {name}", hint)
 
     # Calls

@@ -192,11 +192,14 @@ def _variable(node: Variable) -> Closure:
     declared = node.conversion
     if declared is None:
         return variable
+    if isinstance(declared, str):
+        return _converted(variable, declared, name, place)
+    of = declared
 
     def whole(state: Evaluation) -> Value:
         value = variable(state)
         try:
-            return read_object(state, value, declared)
+            return read_object(state, value, of)
         except EvaluationError as error:
             raise at(error, place)  # noqa: B904 - it is the same error
 
@@ -245,13 +248,17 @@ def _field(node: Field, operand: Closure) -> Closure:
 
     if node.test:
         return test
-    declared = node.conversion
-    if declared is None:
+    if node.conversion is None:
         return field
-    native = NATIVE[declared]
+    return _converted(field, node.conversion, path, place)
 
-    def declared_field(state: Evaluation) -> Value:
-        value = field(state)
+
+def _converted(read: Closure, declared: str, path: str, place: int) -> Closure:
+    """The closure of a declared fact, as a value of its type."""
+    native = NATIVE.get(declared)
+
+    def converted(state: Evaluation) -> Value:
+        value = read(state)
         if type(value) is native:
             return value
         try:
@@ -259,7 +266,7 @@ def _field(node: Field, operand: Closure) -> Closure:
         except EvaluationError as error:
             raise at(error, place)  # noqa: B904 - it is the same error
 
-    return declared_field
+    return converted
 
 
 def no_fields(path: str, value: Value, place: int) -> EvaluationError:

@@ -10,6 +10,10 @@ declared              what the facts may have
 ``bytes``             text in base64, of either alphabet, with or without padding
 ``timestamp``         text as ``timestamp(string)`` reads it, RFC 3339
 ``duration``          text as ``duration(string)`` reads it, ``1h30m``
+``double``            of columns: a number, or text as ``double(string)`` reads it,
+                      with ``NaN`` and ``Infinity``, which JSON has no numbers for
+``list(type)``        of columns: a list, at any depth, of values that become the type
+``dyn``               of columns: anything, as it is
 ====================  ===========================================================
 
 Anything else is an error that names the path, the declared type and what came. Null
@@ -25,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import temporal, types
+from . import numbers, temporal, types
 from .errors import CostLimitExceeded, EvaluationError
 from .evaluation import CHARACTERS_PER_UNIT, Evaluation
 from .operators import shown
@@ -33,7 +37,7 @@ from .types import ObjectType, Type, spoken, unwrapped
 from .values import Uint, Value, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 # The Python type that needs no conversion, by declared type.
 NATIVE: Final[dict[str, type | None]] = {
@@ -45,7 +49,11 @@ NATIVE: Final[dict[str, type | None]] = {
     "bytes": None,
     "timestamp": None,
     "duration": None,
+    "double": float,
+    "dyn": None,
 }
+
+_LIST: Final = "list("
 
 # Beyond this, neighbouring integers are one double.
 _EXACT: Final = 1 << 53
@@ -56,8 +64,15 @@ def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Val
 
     Raises :class:`EvaluationError` where it cannot be one.
     """
-    if value is None or type(value) is NATIVE[declared]:
+    if value is None or type(value) is NATIVE.get(declared) or declared == "dyn":
         return value
+    if declared.startswith(_LIST) and type(value) is list:
+        element = declared[len(_LIST) : -1]
+        state.charge(len(value))
+        return [
+            read_field(state, part, declared if type(part) is list else element, path)
+            for part in value
+        ]
     convert = _CONVERSIONS.get((declared, type(value)))
     if convert is None:
         raise _mismatch(path, f"declared {declared}", value)
@@ -71,6 +86,12 @@ def read_field(state: Evaluation, value: Value, declared: str, path: str) -> Val
         raise EvaluationError(
             f"{path} is declared {declared}: {error.message}", hint=error.hint
         ) from None
+
+
+def conversion(declared: Mapping[str, str], name: str) -> str | None:
+    """The declared type of a fact that is to be converted when it is read."""
+    found = declared.get(name)
+    return None if found == "dyn" else found
 
 
 def read_object(state: Evaluation, value: Value, of: ObjectType) -> Value:
@@ -183,6 +204,8 @@ _CONVERSIONS: Final[dict[tuple[str, type], Callable[..., Value]]] = {
     ("int64", float): _whole,
     ("float64", int): float,
     ("bytes", str): _bytes,
+    ("double", int): float,
+    ("double", str): numbers.parse_double,
     ("timestamp", str): temporal.parse_timestamp,
     ("duration", str): temporal.parse_duration,
 }
