@@ -193,23 +193,41 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .activation import activate
-from .cache import EnvironmentCache, ProgramCache
+from .cache import EnvironmentCache, ProgramCache, RuleSetCache
 from .change import broken, refuse_removed
 from .derived import dependencies
-from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
+from .errors import (
+    CelError,
+    EvaluationError,
+    Interrupted,
+    InvalidExpression,
+    InvalidFacts,
+)
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
+from .rule_set import RuleSet
 from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .facts import Facts
     from .program import Program
 
 _programs = ProgramCache()
 _environments = EnvironmentCache()
+_rule_sets = RuleSetCache()
+
+SetOutcome = tuple[
+    bool | None,
+    "list[str] | None",
+    "list[str] | None",
+    list[bool] | None,
+    "list[str | None] | None",
+    str | None,
+]
+"""Whether the rule set is known, ids, names, matched and error of each, failure."""
 
 
 def evaluate(
@@ -316,6 +334,73 @@ def _holds(program: Program, variables: Facts) -> bool:
         return program.evaluate(variables, interrupted=_interrupted) is True
     except EvaluationError:
         return False
+
+
+def evaluate_set(
+    key: str | None,
+    ids: list[str] | None,
+    names: list[str],
+    expressions: list[str],
+    environment: str,
+    facts: str,
+    matched_only: bool,
+) -> SetOutcome:
+    """Evaluate a rule set that may be kept under a key, with the environment.
+
+    Without ``ids`` the set has to be known. ``matched_only`` leaves the rules that do
+    not match out of the outcome, and gives no matched and errors: all is true.
+    """
+    try:
+        rules = _rule_set(key, ids, names, expressions, environment)
+        variables = _variables(facts, environment)
+        if rules is None:
+            return False, None, None, None, None, None
+        matches, failed = rules.evaluate(variables, _interrupted)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, None, None, None, _failure(failure)
+    if matched_only:
+        found = [rules.ids[position] for position in matches]
+        called = [rules.names[position] for position in matches]
+        return True, found, called, None, None, None
+    matched = [False] * len(rules)
+    for position in matches:
+        matched[position] = True
+    errors: list[str | None] = [None] * len(rules)
+    for position, error in failed.items():
+        errors[position] = error
+    return True, rules.ids, rules.names, matched, errors, None
+
+
+def evaluate_batch(
+    expression: str, environment: str, facts: list[str]
+) -> tuple[list[bool | None] | None, list[str | None] | None, str | None]:
+    """Evaluate one rule over many facts: matched and error of each, failure.
+
+    Facts that are refused have matched None, and the refusal as their error.
+    """
+    matched: list[bool | None] = []
+    errors: list[str | None] = []
+    try:
+        for text in _flat(facts):
+            _give_way()
+            try:
+                variables = _variables(text, environment)
+            except InvalidFacts as refused:
+                matched.append(None)
+                errors.append(str(refused))
+                continue
+            try:
+                program = _program(expression, environment)
+                value = program.evaluate(variables, interrupted=_interrupted)
+            except (EvaluationError, InvalidExpression) as failed:
+                matched.append(False)
+                errors.append(str(failed))
+            else:
+                matched.append(value is True)
+                errors.append(None)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, _failure(failure)
+    return matched, errors, None
 
 
 def evaluate_expression(
@@ -438,6 +523,42 @@ def _program(expression: str, document: str) -> Program:
     return _programs.program(expression, document, environment)
 
 
+def _rule_set(
+    key: str | None,
+    ids: list[str] | None,
+    names: list[str],
+    expressions: list[str],
+    document: str,
+) -> RuleSet | None:
+    """The rule set of a key, or a new one of these rules, which is kept."""
+    if ids is None:
+        return None if key is None else _rule_sets.get(key, document)
+    rules = RuleSet(ids, names, _outcomes(expressions, document))
+    if key is not None:
+        _rule_sets.put(key, document, rules)
+    return rules
+
+
+def _outcomes(
+    expressions: Iterable[str], document: str
+) -> Iterator[Program | InvalidExpression]:
+    """The programs of expressions, or why one has none."""
+    for expression in expressions:
+        try:
+            yield _program(expression, document)
+        except InvalidExpression as invalid:
+            yield invalid
+
+
+def _flat(elements: list[Any]) -> Iterator[str]:
+    """The elements of an array of any dimensions, in storage order."""
+    for element in elements:
+        if isinstance(element, list):
+            yield from _flat(element)
+        else:
+            yield element
+
+
 def _failure(error: BaseException, **about: int) -> str:
     """Why a call could not be answered, and ``about`` what, for PL/pgSQL to raise."""
     detail = hint = ""
@@ -495,12 +616,15 @@ forgets the one that was unused for longest.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .activation import Fields, compile_derived
 from .environment import Environment
 from .errors import InvalidExpression
 from .program import Program, compile_expression
+
+if TYPE_CHECKING:
+    from .rule_set import RuleSet
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000
@@ -588,6 +712,40 @@ class ProgramCache:
         except InvalidExpression as refusal:
             return refusal, _REFUSAL_NODES
         return program, program.nodes
+
+
+class RuleSetCache:
+    """Rule sets by a key that stands for their rules, least recently used out.
+
+    The environment's document is part of the key. A set beyond the capacity is not
+    kept.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self.nodes = 0
+        self._entries: OrderedDict[tuple[str, str], RuleSet] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: str, document: str) -> RuleSet | None:
+        """The rule set of this key and environment, if it is kept."""
+        rules = self._entries.get((key, document))
+        if rules is not None:
+            self._entries.move_to_end((key, document))
+        return rules
+
+    def put(self, key: str, document: str, rules: RuleSet) -> None:
+        """Keep a rule set, in place of those that were unused for longest."""
+        if rules.nodes > self.capacity:
+            return
+        former = self._entries.pop((key, document), None)
+        self.nodes += rules.nodes - (former.nodes if former is not None else 0)
+        self._entries[key, document] = rules
+        while self.nodes > self.capacity:
+            _, oldest = self._entries.popitem(last=False)
+            self.nodes -= oldest.nodes
 $cel_cache$);
 
     v_sources := v_sources || jsonb_build_object('change', $cel_change$"""What a change of the environment breaks: derived fields and rules that then fail.
@@ -9707,6 +9865,70 @@ def validate(arguments: Sequence[Value | None]) -> None:
         compile_pattern(pattern)
 $cel_regex$);
 
+    v_sources := v_sources || jsonb_build_object('rule_set', $cel_rule_set$"""Many rules that are evaluated over the same facts.
+
+A rule set keeps what all evaluations have in common: identifiers, names and programs
+in the order of evaluation. Which rules a set has, and for how long it may be kept, the
+caller knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .errors import EvaluationError, InvalidExpression
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .facts import Facts
+    from .program import Program
+
+
+class Outcomes(NamedTuple):
+    """What the rules of a set said: positions of those that matched, and errors.
+
+    ``matched`` is in order; ``errors`` has the message of each rule that failed.
+    """
+
+    matched: list[int]
+    errors: dict[int, str]
+
+
+class RuleSet:
+    """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache."""
+
+    def __init__(
+        self,
+        ids: list[str],
+        names: list[str],
+        programs: Iterable[Program | InvalidExpression],
+    ) -> None:
+        self.ids = ids
+        self.names = names
+        self.programs = list(programs)
+        self.nodes = sum(getattr(program, "nodes", 1) for program in self.programs)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def evaluate(
+        self, variables: Facts, interrupted: Callable[[], bool] | None = None
+    ) -> Outcomes:
+        """Evaluate every rule; raises :class:`Interrupted`."""
+        matched: list[int] = []
+        errors: dict[int, str] = {}
+        for position, program in enumerate(self.programs):
+            try:
+                if isinstance(program, InvalidExpression):
+                    raise program.with_traceback(None)
+                if program.evaluate(variables, interrupted=interrupted) is True:
+                    matched.append(position)
+            except (EvaluationError, InvalidExpression) as failed:
+                errors[position] = str(failed)
+        return Outcomes(matched, errors)
+$cel_rule_set$);
+
     v_sources := v_sources || jsonb_build_object('schema', $cel_schema$"""Tenant schemas: which objects the facts have, with which fields of which types.
 
 A definition is JSON of two levels, ``{"User": {"Age": "int"}}``. Reading it gives the
@@ -11957,6 +12179,24 @@ $python$;
                 'match_batch(p_expressions, p_environment, p_facts, p_always, '
                 'p_elements, p_candidates)',
                 'Which rules, of the candidates for each of many facts, are true of it.'
+            ),
+            (
+                'cel_evaluate_set',
+                'p_key text, p_ids uuid[], p_names text[], p_expressions text[], '
+                'p_environment text, p_facts jsonb, p_matched_only boolean, '
+                'OUT known boolean, OUT ids uuid[], OUT names text[], '
+                'OUT matched boolean[], OUT errors text[], OUT failure jsonb',
+                'evaluate_set(p_key, p_ids, p_names, p_expressions, p_environment, '
+                'p_facts, p_matched_only)',
+                'Evaluates a rule set, given or kept under the key from an earlier call.'
+            ),
+            (
+                'cel_evaluate_batch',
+                'p_expression text, p_environment text, p_facts jsonb[], '
+                'OUT matched boolean[], OUT errors text[], OUT failure jsonb',
+                'evaluate_batch(p_expression, p_environment, p_facts)',
+                'Evaluates one rule over many facts; matched is NULL for facts that are '
+                'refused.'
             ),
             (
                 'cel_evaluate_expression',

@@ -9,6 +9,8 @@ DROP FUNCTION rules_internal.cel_check_schema;
 DROP FUNCTION rules_internal.cel_check;
 DROP FUNCTION rules_internal.cel_evaluate_expression;
 DROP FUNCTION rules_internal.cel_match_batch;
+DROP FUNCTION rules_internal.cel_evaluate_batch;
+DROP FUNCTION rules_internal.cel_evaluate_set;
 DROP FUNCTION rules_internal.cel_evaluate_all;
 DROP FUNCTION rules_internal.cel_evaluate;
 DROP FUNCTION rules_internal.cel_runtime();

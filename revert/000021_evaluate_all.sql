@@ -2,6 +2,6 @@
 
 BEGIN;
 
-DROP FUNCTION rules.evaluate_all(jsonb);
+DROP FUNCTION rules.evaluate_all(jsonb, boolean);
 
 COMMIT;

@@ -15,6 +15,8 @@ BEGIN
         'cel_evaluate(text, text, text, jsonb, boolean)',
         'cel_evaluate_all(text, text[], text, jsonb)',
         'cel_match_batch(text, text[], text, jsonb[], integer[], integer[], integer[])',
+        'cel_evaluate_set(text, text, uuid[], text[], text[], text, jsonb, boolean)',
+        'cel_evaluate_batch(text, text, text, jsonb[])',
         'cel_evaluate_expression(text, text, text, jsonb)',
         'cel_check(text, text, text)',
         'cel_check_schema(text, jsonb)',

@@ -16,7 +16,7 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules.evaluate_all(jsonb)',
+                'rules.evaluate_all(jsonb, boolean)',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
@@ -64,9 +64,10 @@ BEGIN
         SELECT
             prorettype = 'rules.evaluation_result'::regtype
             AND proretset
-            AND proargnames = ARRAY['facts']
+            AND proargnames = ARRAY['facts', 'matched_only']
+            AND pg_get_expr(proargdefaults, 0) = 'false'
         FROM pg_proc
-        WHERE oid = 'rules.evaluate_all(jsonb)'::regprocedure
+        WHERE oid = 'rules.evaluate_all(jsonb, boolean)'::regprocedure
     ), 'rules.evaluate_all takes or gives something else';
 END;
 $verify$;

@@ -288,6 +288,9 @@ SELECT set_eq(
         VALUES
         ('bound_tenant'::name),
         ('check_derived_fields'),
+        ('renew_all_rule_sets'),
+        ('renew_own_rule_set'),
+        ('renew_rule_sets'),
         ('set_schema'),
         ('share_environment'),
         ('activate_schema')

@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(28);
+SELECT plan(32);
 
 SELECT
     ok(

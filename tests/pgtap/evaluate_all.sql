@@ -1,10 +1,10 @@
 -- All active rules over one set of facts: EVAL-1, EVAL-4.
 BEGIN;
 
-SELECT plan(10);
+SELECT plan(14);
 
-SELECT has_function('rules', 'evaluate_all', ARRAY['jsonb']);
-SELECT isnt_definer('rules', 'evaluate_all', ARRAY['jsonb']);
+SELECT has_function('rules', 'evaluate_all', ARRAY['jsonb', 'boolean']);
+SELECT isnt_definer('rules', 'evaluate_all', ARRAY['jsonb', 'boolean']);
 
 INSERT INTO rules.tenants (id, name) VALUES
 ('aaaaaaaa-0000-4000-8000-000000000001', 'Harbour'),
@@ -57,6 +57,33 @@ SELECT results_eq(
         ('not a boolean', false, NULL, NULL)
     $$,
     'EVAL-1, EVAL-3, EVAL-4, STORE-5: one result for each active rule, oldest first'
+);
+SELECT results_eq(
+    $$
+        SELECT rule_id, rule_name, matched, error, trace
+        FROM rules.evaluate_all(
+            '{"User": {"Age": 18, "Heads": 0}}', matched_only => true
+        )
+    $$,
+    $$
+        VALUES (
+            '11111111-0000-4000-8000-000000000001'::uuid, 'adults', true,
+            NULL::text, NULL::jsonb
+        )
+    $$,
+    'EVAL-1: with matched_only, the rules that match, and no others'
+);
+SELECT is_empty(
+    $$SELECT * FROM rules.evaluate_all('{}', true)$$, 'Where none matches, no row'
+);
+SELECT throws_ok(
+    $$SELECT * FROM rules.evaluate_all('[]', true)$$, 'RE030', NULL,
+    'Whatever is asked for, a list is no facts'
+);
+SELECT results_eq(
+    $$SELECT count(*) FROM rules.evaluate_all('{}', NULL)$$,
+    ARRAY[3::bigint],
+    'NULL asks for nothing in particular'
 );
 SELECT throws_ok(
     $$SELECT * FROM rules.evaluate_all('[]')$$, 'RE030', NULL, 'A list is no facts'

@@ -1,7 +1,7 @@
 -- What each role sees and changes of two tenants' rows.
 BEGIN;
 
-SELECT plan(77);
+SELECT plan(84);
 
 INSERT INTO rules.tenants (id, name) VALUES
 (md5('harbour')::uuid, 'Harbour Insurance'),
@@ -35,7 +35,8 @@ VALUES
 ('rules.derived_fields', 'tenant_id'),
 ('rules.schemas', 'tenant_id'),
 ('rules.schema_changelog', 'tenant_id'),
-('rules_internal.environments', 'tenant_id');
+('rules_internal.environments', 'tenant_id'),
+('rules_internal.rule_set_tokens', 'tenant_id');
 GRANT SELECT ON visible TO PUBLIC;
 
 -- An application, for the tenant that it has chosen.

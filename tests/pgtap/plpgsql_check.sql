@@ -1,7 +1,7 @@
 -- What plpgsql_check finds in the functions: nothing.
 BEGIN;
 
-SELECT plan(30);
+SELECT plan(39);
 
 -- Planning looks at the tenant, where a statement compares with it.
 SET LOCAL "app.tenant_id" = 'aaaaaaaa-0000-4000-8000-000000000001';

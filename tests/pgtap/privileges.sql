@@ -2,7 +2,7 @@
 -- but not listed here fails, and so does one that is listed but not given.
 BEGIN;
 
-SELECT plan(113);
+SELECT plan(125);
 
 CREATE TEMPORARY TABLE expected (grantee text, relation text, privilege text);
 INSERT INTO expected
@@ -46,7 +46,8 @@ FROM
         ('rules.schemas', ARRAY['SELECT']),
         ('rules.schema_changelog', ARRAY['SELECT']),
         ('rules.schema_migrations', ARRAY['SELECT']),
-        ('rules_internal.environments', ARRAY['SELECT'])
+        ('rules_internal.environments', ARRAY['SELECT']),
+        ('rules_internal.rule_set_tokens', ARRAY['SELECT'])
     ) AS relation (name, privileges),
     unnest(relation.privileges) AS privilege (name);
 INSERT INTO expected
@@ -132,9 +133,10 @@ INSERT INTO expected_calls VALUES
 ('rules_internal.bound_tenant()', 'rules_admin, rules_app, rules_tenant'),
 ('rules.set_tenant(uuid)', 'rules_app, rules_tenant'),
 ('rules.evaluate(uuid,jsonb,boolean)', 'rules_app, rules_tenant'),
-('rules.evaluate_all(jsonb)', 'rules_app, rules_tenant'),
 ('rules.match_rules_batch(jsonb[])', 'rules_app, rules_tenant'),
 ('rules_internal.match_batch(uuid,text,jsonb[],text[])', 'rules_app, rules_tenant'),
+('rules.evaluate_all(jsonb,boolean)', 'rules_app, rules_tenant'),
+('rules.evaluate_batch(uuid,jsonb[])', 'rules_app, rules_tenant'),
 ('rules.matches(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules.evaluate_expression(text,jsonb)', 'rules_app, rules_tenant'),
 ('rules.check_expression(text)', 'rules_app, rules_tenant'),
@@ -143,6 +145,7 @@ INSERT INTO expected_calls VALUES
 ('rules.explain_rule(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules.evaluation_cost(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules_internal.environment(uuid)', 'rules_app, rules_tenant'),
+('rules_internal.rule_set_key(uuid)', 'rules_app, rules_tenant'),
 ('rules_internal.share_environment(uuid)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_failure(text,text,jsonb)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_not_found(text,uuid)', 'rules_app, rules_tenant'),

@@ -16,23 +16,41 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .activation import activate
-from .cache import EnvironmentCache, ProgramCache
+from .cache import EnvironmentCache, ProgramCache, RuleSetCache
 from .change import broken, refuse_removed
 from .derived import dependencies
-from .errors import CelError, EvaluationError, Interrupted, InvalidExpression
+from .errors import (
+    CelError,
+    EvaluationError,
+    Interrupted,
+    InvalidExpression,
+    InvalidFacts,
+)
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
+from .rule_set import RuleSet
 from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .facts import Facts
     from .program import Program
 
 _programs = ProgramCache()
 _environments = EnvironmentCache()
+_rule_sets = RuleSetCache()
+
+SetOutcome = tuple[
+    bool | None,
+    "list[str] | None",
+    "list[str] | None",
+    list[bool] | None,
+    "list[str | None] | None",
+    str | None,
+]
+"""Whether the rule set is known, ids, names, matched and error of each, failure."""
 
 
 def evaluate(
@@ -139,6 +157,73 @@ def _holds(program: Program, variables: Facts) -> bool:
         return program.evaluate(variables, interrupted=_interrupted) is True
     except EvaluationError:
         return False
+
+
+def evaluate_set(
+    key: str | None,
+    ids: list[str] | None,
+    names: list[str],
+    expressions: list[str],
+    environment: str,
+    facts: str,
+    matched_only: bool,
+) -> SetOutcome:
+    """Evaluate a rule set that may be kept under a key, with the environment.
+
+    Without ``ids`` the set has to be known. ``matched_only`` leaves the rules that do
+    not match out of the outcome, and gives no matched and errors: all is true.
+    """
+    try:
+        rules = _rule_set(key, ids, names, expressions, environment)
+        variables = _variables(facts, environment)
+        if rules is None:
+            return False, None, None, None, None, None
+        matches, failed = rules.evaluate(variables, _interrupted)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, None, None, None, _failure(failure)
+    if matched_only:
+        found = [rules.ids[position] for position in matches]
+        called = [rules.names[position] for position in matches]
+        return True, found, called, None, None, None
+    matched = [False] * len(rules)
+    for position in matches:
+        matched[position] = True
+    errors: list[str | None] = [None] * len(rules)
+    for position, error in failed.items():
+        errors[position] = error
+    return True, rules.ids, rules.names, matched, errors, None
+
+
+def evaluate_batch(
+    expression: str, environment: str, facts: list[str]
+) -> tuple[list[bool | None] | None, list[str | None] | None, str | None]:
+    """Evaluate one rule over many facts: matched and error of each, failure.
+
+    Facts that are refused have matched None, and the refusal as their error.
+    """
+    matched: list[bool | None] = []
+    errors: list[str | None] = []
+    try:
+        for text in _flat(facts):
+            _give_way()
+            try:
+                variables = _variables(text, environment)
+            except InvalidFacts as refused:
+                matched.append(None)
+                errors.append(str(refused))
+                continue
+            try:
+                program = _program(expression, environment)
+                value = program.evaluate(variables, interrupted=_interrupted)
+            except (EvaluationError, InvalidExpression) as failed:
+                matched.append(False)
+                errors.append(str(failed))
+            else:
+                matched.append(value is True)
+                errors.append(None)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, _failure(failure)
+    return matched, errors, None
 
 
 def evaluate_expression(
@@ -259,6 +344,42 @@ def _variables(facts: str, document: str) -> Facts:
 def _program(expression: str, document: str) -> Program:
     environment = _environments.compiled(document).environment
     return _programs.program(expression, document, environment)
+
+
+def _rule_set(
+    key: str | None,
+    ids: list[str] | None,
+    names: list[str],
+    expressions: list[str],
+    document: str,
+) -> RuleSet | None:
+    """The rule set of a key, or a new one of these rules, which is kept."""
+    if ids is None:
+        return None if key is None else _rule_sets.get(key, document)
+    rules = RuleSet(ids, names, _outcomes(expressions, document))
+    if key is not None:
+        _rule_sets.put(key, document, rules)
+    return rules
+
+
+def _outcomes(
+    expressions: Iterable[str], document: str
+) -> Iterator[Program | InvalidExpression]:
+    """The programs of expressions, or why one has none."""
+    for expression in expressions:
+        try:
+            yield _program(expression, document)
+        except InvalidExpression as invalid:
+            yield invalid
+
+
+def _flat(elements: list[Any]) -> Iterator[str]:
+    """The elements of an array of any dimensions, in storage order."""
+    for element in elements:
+        if isinstance(element, list):
+            yield from _flat(element)
+        else:
+            yield element
 
 
 def _failure(error: BaseException, **about: int) -> str:

@@ -9,12 +9,15 @@ forgets the one that was unused for longest.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .activation import Fields, compile_derived
 from .environment import Environment
 from .errors import InvalidExpression
 from .program import Program, compile_expression
+
+if TYPE_CHECKING:
+    from .rule_set import RuleSet
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000
@@ -102,3 +105,37 @@ class ProgramCache:
         except InvalidExpression as refusal:
             return refusal, _REFUSAL_NODES
         return program, program.nodes
+
+
+class RuleSetCache:
+    """Rule sets by a key that stands for their rules, least recently used out.
+
+    The environment's document is part of the key. A set beyond the capacity is not
+    kept.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self.nodes = 0
+        self._entries: OrderedDict[tuple[str, str], RuleSet] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: str, document: str) -> RuleSet | None:
+        """The rule set of this key and environment, if it is kept."""
+        rules = self._entries.get((key, document))
+        if rules is not None:
+            self._entries.move_to_end((key, document))
+        return rules
+
+    def put(self, key: str, document: str, rules: RuleSet) -> None:
+        """Keep a rule set, in place of those that were unused for longest."""
+        if rules.nodes > self.capacity:
+            return
+        former = self._entries.pop((key, document), None)
+        self.nodes += rules.nodes - (former.nodes if former is not None else 0)
+        self._entries[key, document] = rules
+        while self.nodes > self.capacity:
+            _, oldest = self._entries.popitem(last=False)
+            self.nodes -= oldest.nodes

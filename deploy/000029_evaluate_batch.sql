@@ -1,0 +1,82 @@
+-- Deploy pgrules:000029_evaluate_batch to pg
+-- requires: 000018_evaluate
+
+BEGIN;
+
+SET LOCAL ROLE rules_owner;
+
+CREATE FUNCTION rules.evaluate_batch(rule_id uuid, facts jsonb[])
+RETURNS SETOF rules.evaluation_result
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $function$
+DECLARE
+    v_tenant constant uuid := rules.current_tenant_id();
+    v_name text;
+    v_expression text;
+    v_environment text;
+    v_outcome record;
+    v_refused integer;
+BEGIN
+    IF evaluate_batch.facts IS NULL THEN
+        PERFORM rules_internal.raise_null('cannot evaluate rule', 'facts');
+    END IF;
+    SELECT rule.name, rule.expression, environment.document
+    INTO v_name, v_expression, v_environment
+    FROM rules.rules AS rule
+    LEFT JOIN rules_internal.environments AS environment
+        ON environment.tenant_id = v_tenant
+    WHERE rule.tenant_id = v_tenant AND rule.id = evaluate_batch.rule_id;
+    IF NOT FOUND THEN
+        PERFORM rules_internal.raise_not_found(
+            'cannot evaluate rule', evaluate_batch.rule_id
+        );
+    END IF;
+    SELECT element.number INTO v_refused
+    FROM unnest(evaluate_batch.facts) WITH ORDINALITY AS element (facts, number)
+    WHERE element.facts IS NULL
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM rules_internal.raise_null(
+            'cannot evaluate rule ' || quote_literal(v_name),
+            format('element %s of facts', v_refused)
+        );
+    END IF;
+    v_outcome := rules_internal.cel_evaluate_batch(
+        rules_internal.cel_runtime(),
+        v_expression,
+        coalesce(v_environment, '{}'),
+        evaluate_batch.facts
+    );
+    IF v_outcome.failure IS NOT NULL THEN
+        PERFORM rules_internal.raise_failure(
+            'cannot evaluate rule ' || quote_literal(v_name),
+            'Rule ' || evaluate_batch.rule_id || '.',
+            v_outcome.failure
+        );
+    END IF;
+    v_refused := array_position(v_outcome.matched, NULL);
+    IF v_refused IS NOT NULL THEN
+        RAISE EXCEPTION 'cannot evaluate rule %: element %: %',
+            quote_literal(v_name), v_refused, v_outcome.errors[v_refused]
+            USING ERRCODE = 'RE030',
+                DETAIL = 'Rule ' || evaluate_batch.rule_id || '.';
+    END IF;
+    RETURN QUERY
+    SELECT
+        evaluate_batch.rule_id, v_name, result.matched, result.error, NULL::jsonb
+    FROM unnest(v_outcome.matched, v_outcome.errors) AS result (matched, error);
+END;
+$function$;
+
+COMMENT ON FUNCTION rules.evaluate_batch(uuid, jsonb[]) IS
+'Evaluates one rule of the tenant, active or not, over each of many facts: one result
+for each element, in order. An evaluation that fails gives matched = false and the
+error; the others go on. Raises RE010 for an unknown rule, RE030 for an element that is
+no JSON object or exceeds the limits, and names it, 22004 for NULL, 57014 when
+cancelled, and what current_tenant_id raises.';
+
+REVOKE ALL ON FUNCTION rules.evaluate_batch(uuid, jsonb[]) FROM public;
+GRANT EXECUTE ON FUNCTION rules.evaluate_batch(uuid, jsonb[])
+TO rules_app, rules_tenant;
+
+COMMIT;

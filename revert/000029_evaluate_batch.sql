@@ -1,0 +1,7 @@
+-- Revert pgrules:000029_evaluate_batch from pg
+
+BEGIN;
+
+DROP FUNCTION rules.evaluate_batch(uuid, jsonb[]);
+
+COMMIT;
