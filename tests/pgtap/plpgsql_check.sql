@@ -1,7 +1,16 @@
 -- What plpgsql_check finds in the functions: nothing.
 BEGIN;
 
-SELECT plan(39);
+SELECT plan(46);
+
+-- Tables of users have these triggers.
+CREATE TEMPORARY TABLE written (id integer PRIMARY KEY);
+CREATE TRIGGER written_record AFTER UPDATE ON written
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION rules.record_matches();
+CREATE TRIGGER written_refuse AFTER INSERT ON written
+REFERENCING NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION rules.refuse_matches();
 
 -- Planning looks at the tenant, where a statement compares with it.
 SET LOCAL "app.tenant_id" = 'aaaaaaaa-0000-4000-8000-000000000001';

@@ -137,6 +137,19 @@ INSERT INTO expected_calls VALUES
 ('rules_internal.match_batch(uuid,text,jsonb[],text[])', 'rules_app, rules_tenant'),
 ('rules.evaluate_all(jsonb,boolean)', 'rules_app, rules_tenant'),
 ('rules.evaluate_batch(uuid,jsonb[])', 'rules_app, rules_tenant'),
+('rules.record_matches()', 'rules_app, rules_tenant'),
+('rules.refuse_matches()', 'rules_app, rules_tenant'),
+(
+    'rules_internal.transition_tables(text,text,regclass,name,text,text,boolean)',
+    'rules_app, rules_tenant'
+),
+('rules_internal.trigger_options(text,regclass,text[])', 'rules_app, rules_tenant'),
+('rules_internal.raise_stranger(text,text)', 'rules_app, rules_tenant'),
+(
+    'rules_internal.judgement(text,regclass,text,text,text,text[],text)',
+    'rules_app, rules_tenant'
+),
+('rules_internal.match_columns(text,regclass,text,text[])', 'rules_app, rules_tenant'),
 ('rules.matches(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules.evaluate_expression(text,jsonb)', 'rules_app, rules_tenant'),
 ('rules.check_expression(text)', 'rules_app, rules_tenant'),

@@ -248,6 +248,16 @@ class RulesBroken(PgRulesError):
         self.broken_rules = tuple(broken_rules)
 
 
+class RowRefused(PgRulesError):
+    """A row that a rule matches was written to a table that refuses such rows.
+
+    The whole statement is undone. `detail` names the rows and the rules.
+    """
+
+    default_reason = "a rule refuses the row"
+    default_sqlstate = "RE063"
+
+
 class NotSupported(PgRulesError):
     """The store of this engine keeps rules alone: no schemas, no derived fields."""
 

@@ -36,6 +36,7 @@ _BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
     "RE060": errors.InvalidSchema,
     "RE061": errors.InvalidDerivedFields,
     "RE062": errors.RulesBroken,
+    "RE063": errors.RowRefused,
     "RE099": errors.InternalError,
     "22001": errors.InvalidRule,  # string_data_right_truncation
     "22023": errors.InvalidRule,  # invalid_parameter_value
