@@ -184,8 +184,8 @@ BEGIN
     ), true);
 END;
 $$;
+DELETE FROM tap.flights WHERE delay > 200;
 INSERT INTO tap.flights (id, delay) VALUES (8, 300);
-DELETE FROM tap.flights WHERE id OPERATOR(pg_catalog.=) 1;
 RESET search_path;
 SELECT matches(
     current_setting('tap.refusal'), '^RE063',
@@ -204,7 +204,10 @@ REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
 EXECUTE FUNCTION rules.refuse_matches('facts=facts', 'tenant=tenant');
 SET LOCAL "app.tenant_id" = 'aaaaaaaa-0000-4000-8000-000000000001';
 SELECT throws_ok(
-    $$INSERT INTO tap.bookings VALUES ('bbbbbbbb-0000-4000-8000-000000000002', 1, '{}')$$,
+    $$
+        INSERT INTO tap.bookings
+        VALUES ('bbbbbbbb-0000-4000-8000-000000000002', 1, '{}')
+    $$,
     '42501', 'cannot write to table tap.bookings: a row belongs to another tenant',
     'With tenant=column a row of another tenant is not judged by these rules'
 );
@@ -213,7 +216,10 @@ SELECT throws_ok(
     'Nor one of no tenant'
 );
 SELECT lives_ok(
-    $$INSERT INTO tap.bookings VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 1, '{}')$$,
+    $$
+        INSERT INTO tap.bookings
+        VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 1, '{}')
+    $$,
     'One of this tenant is'
 );
 SELECT is(
@@ -259,7 +265,8 @@ FROM (
         'than is needed'
     ),
     (
-        'AFTER INSERT ON tap.plain FOR EACH ROW EXECUTE FUNCTION rules.refuse_matches()',
+        'AFTER INSERT ON tap.plain FOR EACH ROW '
+        'EXECUTE FUNCTION rules.refuse_matches()',
         NULL,
         '39P01 cannot write to table tap.plain: trigger attached is of another kind '
         'than is needed'
