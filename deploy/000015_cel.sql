@@ -513,6 +513,27 @@ def evaluation_cost(
         return None, _failure(failure)
 
 
+def sql(
+    expression: str, environment: str, document: str
+) -> tuple[str | None, list[str] | None, str | None, str | None]:
+    """A rule as SQL: template, arguments, reasons, failure; see module ``sql``.
+
+    The template is for ``format()``; it is None where the rule has no SQL. The reasons
+    are a JSON array of objects with ``line``, ``column``, ``expression`` and
+    ``reason``, empty where there is a template.
+    """
+    from .sql import Source, translate
+
+    try:
+        program = _program(expression, environment)
+        source = Source.from_json(json.loads(document))
+        made = translate(program.tree, expression, program.environment, source)
+        reasons = json.dumps([reason._asdict() for reason in made.reasons])
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, None, _failure(failure)
+    return made.template, made.arguments, reasons, None
+
+
 def _variables(facts: str, document: str) -> Facts:
     environment, fields = _environments.compiled(document)
     return activate(parse_facts(facts), fields, environment.limits.cost, _interrupted)
@@ -10361,6 +10382,1482 @@ def refuse_surrogates(text: str) -> None:
         raise InvalidExpression([found]) from None
 $cel_source$);
 
+    v_sources := v_sources || jsonb_build_object('sql', $cel_sql$"""A checked rule as SQL: a boolean expression with the meaning of the rule.
+
+The expression is TRUE if and only if the rule is true of the facts; where it is false
+or ends in an error, the expression is FALSE or NULL. It never raises an error, reads no
+setting of the session, and is safe in parallel plans. What has no SQL of the same
+meaning is refused with a reason, for the caller to evaluate by the language itself.
+
+SQL knows no limits of cost or of the facts' size, and it looks at what the rule reads
+only: facts that the language refuses because of a number elsewhere are not refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import InvalidEnvironment
+from .source import location
+from .sql_columns import Column, Rows
+from .sql_text import Arguments, Refused
+from .sql_translator import Translator
+
+if TYPE_CHECKING:
+    from .checked import Checked
+    from .environment import Environment
+    from .sql_text import Mode
+
+
+class Source(NamedTuple):
+    """Where a rule's variables are read from: a column of facts, or columns.
+
+    ``row`` is the alias of the table in the query that the SQL is for. With ``facts``,
+    the column of that name is ``jsonb`` with the facts; without a ``row``, the name
+    stands alone. With ``columns``, the variables are those columns, or the fields of
+    the object ``object`` are.
+    """
+
+    row: str | None = None
+    facts: str | None = None
+    columns: dict[str, Column] | None = None
+    object: str | None = None
+
+    @classmethod
+    def from_json(cls, document: Any) -> Source:
+        """The source that a decoded JSON document describes.
+
+        Either ``{"row": "t", "facts": "facts"}``, where ``row`` may be missing, or
+        ``{"row": "t", "columns": {"delay": {"name": "delay", "type": "bigint",
+        "nullable": false}}, "object": null}``. The keys of ``columns`` are CEL's names;
+        ``type`` is what PostgreSQL's ``format_type`` writes; ``nullable`` is true and
+        ``object`` null where they are missing. Raises :class:`InvalidEnvironment`.
+        """
+        try:
+            columns = document.get("columns")
+            if columns is not None:
+                columns = {
+                    name: Column(
+                        column["name"], column["type"], column.get("nullable", True)
+                    )
+                    for name, column in columns.items()
+                }
+            facts = None if columns is not None else "" + document["facts"]
+            return cls(document.get("row"), facts, columns, document.get("object"))
+        except (AttributeError, KeyError, TypeError):
+            raise InvalidEnvironment(
+                "the source of a translation is no such JSON",
+                hint='for example {"row": "t", "facts": "facts"}',
+            ) from None
+
+
+class Reason(NamedTuple):
+    """A sub-expression without SQL; line and column count from 1."""
+
+    line: int
+    column: int
+    expression: str
+    reason: str
+
+
+class Translation(NamedTuple):
+    """A template for ``format()`` with its arguments, or why there is none.
+
+    Of a rule without SQL, ``template`` is None and ``reasons`` has at least one.
+    """
+
+    template: str | None
+    arguments: list[str]
+    reasons: list[Reason]
+
+
+# Characters of a template: beyond, planning takes longer than evaluating row by row.
+_LONGEST = 200_000
+_LONGEST_SHOWN = 200
+
+
+def translate(
+    tree: Checked,
+    text: str,
+    environment: Environment,
+    source: Source,
+    *,
+    mode: Mode = "true",
+) -> Translation:
+    """The SQL of a rule; ``text`` is what ``tree`` was made from.
+
+    In mode ``exact`` the SQL is FALSE where the rule is false and NULL where it ends in
+    an error, in mode ``false`` it is FALSE if and only if the rule is false.
+    """
+    arguments = Arguments(frozenset(name for name in (source.row,) if name))
+    facts = rows = None
+    if source.columns is None:
+        assert source.facts is not None
+        names = [name for name in (source.row, source.facts) if name is not None]
+        facts = ".".join(map(arguments.name, names))
+    else:
+        rows = Rows(source.row or "", source.columns, source.object)
+    translator = Translator(arguments, environment, facts, rows)
+    try:
+        sql = translator.condition(tree, mode)
+    except RecursionError:
+        return _refused([Refused(tree, "its SQL is nested too deeply")], text)
+    except Refused as refusal:
+        return _refused([*translator.refusals, refusal], text)
+    if len(sql) > _LONGEST:
+        return _refused([Refused(tree, "its SQL is too long")], text)
+    return Translation(*arguments.finish(sql), [])
+
+
+def _refused(refusals: list[Refused], text: str) -> Translation:
+    reasons = dict.fromkeys(_reason(refusal, text) for refusal in refusals)
+    return Translation(None, [], sorted(reasons))
+
+
+def _reason(refusal: Refused, text: str) -> Reason:
+    origin = refusal.node.origin
+    written = text[origin.start : origin.end]
+    if len(written) > _LONGEST_SHOWN:
+        written = written[: _LONGEST_SHOWN - 3] + "..."
+    return Reason(*location(text, origin.start), written, refusal.reason)
+$cel_sql$);
+
+    v_sources := v_sources || jsonb_build_object('sql_columns', $cel_sql_columns$"""Columns of a table as values of CEL.
+
+Columns keep their own types in SQL, without casts, so that the indexes of the table
+fit. A column is never an error, and is null where it is NULL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .checked import Field, Variable
+from .sql_text import Arguments, Refused
+from .sql_values import Json, Term
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .checked import Checked
+
+
+class Column(NamedTuple):
+    """A column: its name, and its type as PostgreSQL's ``format_type`` writes it."""
+
+    name: str
+    type: str
+    nullable: bool = True
+
+
+class Rows(NamedTuple):
+    """The rows that a rule is asked of: alias, columns by CEL's names.
+
+    ``object`` is the object whose fields the columns are, or None where they are names
+    of their own.
+    """
+
+    alias: str
+    columns: Mapping[str, Column]
+    object: str | None = None
+
+    def is_row(self, node: Checked) -> bool:
+        """Whether a node is the object whose fields the columns are."""
+        return isinstance(node, Variable) and node.name == self.object is not None
+
+    def variable(self, arguments: Arguments, node: Variable) -> Term:
+        """A column that is a name of its own."""
+        if self.object is not None:
+            raise Refused(node, f"{node.name} is read as a whole")
+        return self.read(arguments, node, node.name)
+
+    def field(self, arguments: Arguments, node: Field) -> Term:
+        """A column that is a field of the object."""
+        return self.read(arguments, node, node.name)
+
+    def read(self, arguments: Arguments, node: Checked, name: str) -> Term:
+        column = self.columns.get(name)
+        if column is None:
+            raise Refused(node, f"the table has no column {name}")
+        sql = f"{arguments.name(self.alias)}.{arguments.name(column.name)}"
+        base = column.type.partition("(")[0]
+        null = {"null": f"{sql} IS NULL"} if column.nullable else {}
+        if base in _INTEGERS:
+            size = _INTEGERS[base]
+            return Term(
+                null | {"int": sql}, total=True, bounds=(-(1 << size), (1 << size) - 1)
+            )
+        if base in ("text", "character varying"):
+            return Term(null | {"string": sql}, total=True)
+        if base == "boolean":
+            return Term(null | {"bool": sql}, total=True)
+        if base == "double precision":
+            return Term(null | {"double": sql}, total=True, nan=True)
+        if base == "jsonb":
+            root = f"coalesce({sql}, 'null')" if column.nullable else sql
+            return Term(json=Json(root))
+        raise Refused(node, f"the column {name} has the type {column.type}")
+
+
+_INTEGERS: Final = {"smallint": 15, "integer": 31, "bigint": 63}
+$cel_sql_columns$);
+
+    v_sources := v_sources || jsonb_build_object('sql_compare', $cel_sql_compare$"""``==``, ``!=``, ``<`` and their like as SQL (cel-spec, "Equality" and "Ordering").
+
+Values of different types are not equal, and have no order; all numbers compare with one
+another, an int with a double as doubles. PostgreSQL's ``NaN`` equals itself and is
+greater than all other numbers, and its text is ordered by a collation; CEL's are not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number
+from .sql_reading import kinds_of, let, read, read_json
+from .sql_text import coalesced, conjunction, disjunction, negation, part
+from .sql_values import has_numbers, json_text, sql_of_json, valid
+from .values import Uint
+
+if TYPE_CHECKING:
+    from .sql_text import Arguments, Mode
+    from .sql_values import Term
+
+NUMBERS: Final = ("int", "uint", "double")
+_ORDERED: Final = ("bool", "string", "timestamp", "duration")
+
+
+# Order
+
+
+def order(arguments: Arguments, left: Term, operator: str, right: Term) -> str:
+    """A comparison; it is exact, whatever of it matters."""
+    if left.is_constant:
+        left, operator, right = right, SWAPPED[operator], left
+    if right.is_constant and is_number(right.constant):
+        found = _order_number(arguments, left, operator, right)
+        if found is not None:
+            return found
+    alternatives = [
+        _ordered(arguments, left, operator, right, kind)
+        for kind in _ORDERED
+        if kind in kinds_of(left) and kind in kinds_of(right)
+    ]
+    alternatives += _numbers(arguments, left, operator, right)
+    return coalesced(alternatives)
+
+
+def _order_number(
+    arguments: Arguments, left: Term, operator: str, right: Term
+) -> str | None:
+    """Against a constant number; None where that is no simpler."""
+    value = right.constant
+    if left.json is not None:
+        digits = read(arguments, left, "digits")
+        if type(value) is not float and abs(value) >= EXACT:
+            return let(arguments, [digits], compare_digits("a", operator, value))
+        return compare_digits(digits, operator, value)
+    return None
+
+
+def _ordered(
+    arguments: Arguments, left: Term, operator: str, right: Term, kind: str
+) -> str:
+    a, b = read(arguments, left, kind), read(arguments, right, kind)
+    collation = ' COLLATE "C"' if kind == "string" else ""
+    return f"{part(a)} {operator} {part(b)}{collation}"
+
+
+def _numbers(arguments: Arguments, left: Term, operator: str, right: Term) -> list[str]:
+    """A comparison of the numbers that two values may be; = among the operators."""
+    if left.json is not None and right.json is not None:
+        digits = [read(arguments, term, "digits") for term in (left, right)]
+        return [let(arguments, digits, _both_digits(operator))]
+    alternatives = []
+    a_kinds = [kind for kind in kinds_of(left) if kind in NUMBERS]
+    b_kinds = [kind for kind in kinds_of(right) if kind in NUMBERS]
+    for term, kinds in ((left, a_kinds), (right, b_kinds)):
+        other = b_kinds if term is left else a_kinds
+        if term.json is not None and other == ["double"]:
+            kinds[:] = ["number"]
+    for a_kind in a_kinds:
+        for b_kind in b_kinds:
+            a, b = read(arguments, left, a_kind), read(arguments, right, b_kind)
+            if "number" not in (a_kind, b_kind) and (a_kind == "double") != (
+                b_kind == "double"
+            ):
+                a = a if a_kind == "double" else f"{part(a)}::float8"
+                b = b if b_kind == "double" else f"{part(b)}::float8"
+            sql = f"{part(a)} {operator} {part(b)}"
+            alternatives.append(_without_nan(sql, left, a, operator, right, b))
+    return alternatives
+
+
+def _without_nan(
+    sql: str, left: Term, a: str, operator: str, right: Term, b: str
+) -> str:
+    """A comparison in which no NaN is greater than, or equal to, anything."""
+    if operator in (">", ">=", "=") and left.nan:
+        return f"{sql} AND {part(a)} < 'NaN'"
+    if operator in ("<", "<=", "=") and right.nan:
+        return f"{sql} AND {part(b)} < 'NaN'"
+    return sql
+
+
+def _both_digits(operator: str) -> str:
+    from .sql_numbers import rounded
+
+    return (
+        f"CASE WHEN scale(a) = 0 AND scale(b) = 0 THEN a {operator} b "
+        f"ELSE {part(rounded('a'))} {operator} {part(rounded('b'))} END"
+    )
+
+
+# Equality
+
+
+def equality(
+    arguments: Arguments, left: Term, right: Term, mode: Mode, *, negate: bool
+) -> str:
+    """``==``, or ``!=`` where ``negate`` is set."""
+    if left.is_constant:
+        left, right = right, left
+    if left.json is not None and right.is_constant:
+        return _json_constant(arguments, left, right, mode, negate=negate)
+    if left.json is not None and right.json is not None:
+        return _negated(_deep(arguments, left, right), negate=negate)
+    plain = _plain(arguments, left, right, mode, negate=negate)
+    if plain is not None:
+        return plain
+    wanted = _wanted(mode, negate=negate)
+    parts = _equal_parts(arguments, left, right)
+    if wanted == "true":
+        return _negated(disjunction(parts), negate=negate)
+    ok = conjunction([valid(arguments, left), valid(arguments, right)])
+    found = f"coalesce({disjunction(parts)}, FALSE)" if parts else "FALSE"
+    if ok != "TRUE":
+        found = f"CASE WHEN {ok} THEN {found} END"
+    return _negated(found, negate=negate)
+
+
+def _negated(sql: str, *, negate: bool) -> str:
+    return negation(sql) if negate else sql
+
+
+def _wanted(mode: Mode, *, negate: bool) -> Mode:
+    """What matters of the equality where it may be negated."""
+    if mode == "exact" or not negate:
+        return mode
+    return "false" if mode == "true" else "true"
+
+
+def _plain(
+    arguments: Arguments, left: Term, right: Term, mode: Mode, *, negate: bool
+) -> str | None:
+    """PostgreSQL's own operators, where two values are of one kind and not NaN."""
+    a_kinds, b_kinds = list(left.kinds), list(right.kinds)
+    if left.json is not None or right.json is not None:
+        return None
+    values = [kind for kind in (*a_kinds, *b_kinds) if kind != "null"]
+    if right.is_constant and right.constant is None and left.total:
+        sql = left.kinds.get("null", "FALSE")
+        return _negated(sql, negate=negate)
+    if (
+        len(values) != 2
+        or values[0] != values[1]
+        or values[0] in ("list", "map")
+        or left.nan
+        or right.nan
+    ):
+        return None
+    a, b = part(left.kinds[values[0]]), part(right.kinds[values[1]])
+    if "null" not in a_kinds and "null" not in b_kinds:
+        return f"{a} {'<>' if negate else '='} {b}"
+    if not (left.total and right.total):
+        return None
+    wanted = _wanted(mode, negate=negate)
+    both = "null" in a_kinds and "null" in b_kinds
+    if wanted == "true" and not both:
+        return f"{a} = {b}" if not negate else f"{a} <> {b}"
+    return f"{a} IS {'' if negate else 'NOT '}DISTINCT FROM {b}"
+
+
+def _equal_parts(arguments: Arguments, left: Term, right: Term) -> list[str]:
+    """Conditions of which one is TRUE where two values are equal, and then only."""
+    parts = []
+    a_kinds, b_kinds = kinds_of(left), kinds_of(right)
+    for kind in ("null", *_ORDERED):
+        if kind in a_kinds and kind in b_kinds:
+            a, b = read(arguments, left, kind), read(arguments, right, kind)
+            operator = "AND" if kind == "null" else "="
+            parts.append(
+                conjunction([a, b]) if operator == "AND" else f"{part(a)} = {part(b)}"
+            )
+    parts += _numbers(arguments, left, "=", right)
+    for kind in ("list", "map"):
+        if kind in a_kinds and kind in b_kinds:
+            a, b = read(arguments, left, kind), read(arguments, right, kind)
+            parts.append(_deep_sql(arguments, a, b))
+    return parts
+
+
+def _json_constant(
+    arguments: Arguments, left: Term, right: Term, mode: Mode, *, negate: bool
+) -> str:
+    """A value of the facts against a constant."""
+    assert left.json is not None
+    sql = sql_of_json(arguments, left.json)
+    value = right.constant
+    if is_number(value):
+        wanted = _wanted(mode, negate=negate)
+        if math.isnan(value):
+            return _negated(_never(sql), negate=negate)
+        digits = read_json(arguments, left.json, "digits")
+        if type(value) is not float and abs(value) >= EXACT:
+            found = let(arguments, [digits], compare_digits("a", "=", value))
+        else:
+            found = compare_digits(digits, "=", value)
+        if wanted != "true":
+            is_digits = f"jsonb_typeof({sql}) = 'number'"
+            found = f"{is_digits} AND {part(found)}"
+        return _negated(found, negate=negate)
+    text = None if isinstance(value, Uint) else json_text(value)
+    if text is None:
+        return _negated(_never(sql), negate=negate)
+    if has_numbers(value):
+        literal = f"{arguments.literal(text)}::jsonb"
+        return _negated(_deep_sql(arguments, sql, literal), negate=negate)
+    # Only numbers look different as JSON though they are equal.
+    fixed = f"'{text}'" if value is None or type(value) is bool else None
+    operator = "<>" if negate else "="
+    return f"{part(sql)} {operator} {fixed or arguments.literal(text)}"
+
+
+def _never(sql: str) -> str:
+    return f"CASE WHEN {part(sql)} IS NOT NULL THEN FALSE END"
+
+
+def _deep(arguments: Arguments, left: Term, right: Term) -> str:
+    assert left.json is not None
+    assert right.json is not None
+    a, b = sql_of_json(arguments, left.json), sql_of_json(arguments, right.json)
+    return _deep_sql(arguments, a, b)
+
+
+# Strings as they are, anything else that is a number: what is left without the numbers
+# is the same for two values that differ in numbers only.
+_NUMBERS_AND_STRINGS: Final = r'("(?:[^"\\]|\\.)*")|-?[0-9]+(?:\.[0-9]+)?'
+_ALL_NUMBERS: Final = 'strict $.** ? (@.type() == "number")'
+
+
+def _deep_sql(arguments: Arguments, left: str, right: str) -> str:
+    """Equality of ``jsonb`` where numbers compare as CEL's, at any depth."""
+    pattern = arguments.literal(_NUMBERS_AND_STRINGS)
+    numbers = arguments.literal(_ALL_NUMBERS)
+    kept = arguments.literal(r"\1")
+    shapes = [f"regexp_replace({x}::text, {pattern}, {kept}, 'g')" for x in "ab"]
+    alias = arguments.alias()
+    # The two sequences of numbers, side by side.
+    found = (
+        f"SELECT 1 FROM ROWS FROM (jsonb_path_query(a, {numbers}), "
+        f"jsonb_path_query(b, {numbers})) AS {alias} (c, d) WHERE NOT "
+        f"{_pair(arguments)}"
+    )
+    return let(
+        arguments,
+        [left, right],
+        "CASE WHEN a = b THEN TRUE "
+        "WHEN jsonb_typeof(a) = jsonb_typeof(b) AND jsonb_typeof(a) <> 'string' "
+        f"AND {shapes[0]} = {shapes[1]} THEN NOT EXISTS ({found}) "
+        "WHEN a IS NOT NULL AND b IS NOT NULL THEN FALSE END",
+    )
+
+
+def _pair(arguments: Arguments) -> str:
+    return let(arguments, ["c::numeric", "d::numeric"], _both_digits("="))
+
+
+def one_of(arguments: Arguments, left: Term, members: list[Term], mode: Mode) -> str:
+    """Whether a value equals one of some constants."""
+    strings = [m.constant for m in members if type(m.constant) is str]
+    if strings and len(strings) == len(members):
+        if left.json is not None:
+            texts = [arguments.literal(json_text(text) or "") for text in strings]
+            sql = part(sql_of_json(arguments, left.json))
+            return f"{sql} IN ({', '.join(texts)})"
+        if list(left.kinds) == ["string"] or (mode == "true" and left.total):
+            texts = [arguments.literal(text) for text in strings]
+            sql = part(left.kinds.get("string", "NULL"))
+            return f"{sql} IN ({', '.join(texts)})"
+    if not members:
+        ok = valid(arguments, left)
+        return "FALSE" if ok == "TRUE" else f"CASE WHEN {ok} THEN FALSE END"
+    return disjunction(
+        equality(arguments, left, member, mode, negate=False) for member in members
+    )
+$cel_sql_compare$);
+
+    v_sources := v_sources || jsonb_build_object('sql_numbers', $cel_sql_numbers$"""Numbers in SQL that count as CEL's do.
+
+A number of the facts is a ``numeric`` with the digits of its JSON text; CEL reads it as
+an int where it has neither fraction nor exponent, else as the nearest double. Rounding
+to a double never reorders numbers, so that comparing with a constant needs no rounding:
+a double is greater than a constant where its digits are beyond the middle between the
+constant and the next double. Between two values, both are rounded.
+
+Integers are computed as ``numeric``, which has no end, and become NULL outside 64 bits.
+Doubles are computed by PostgreSQL's own operators, which raise where IEEE 754 has
+infinities and zeros: those cases are found before (PostgreSQL sources,
+src/include/utils/float.h).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from fractions import Fraction
+from typing import Final
+
+from .numbers import INT_MAX, INT_MIN, UINT_MAX
+from .sql_text import part
+from .values import Uint
+
+EXACT: Final = 1 << 53
+"""Up to here, every int is a double."""
+
+INT_BOUNDS: Final = (INT_MIN, INT_MAX)
+UINT_BOUNDS: Final = (0, UINT_MAX)
+
+# Half of the least positive double, which is the middle between it and zero.
+LEAST: Final = "2.4703282292062327e-324"
+# Beyond all numbers that round to the greatest double, but for the last digits.
+GREATEST: Final = "1.7976931348623158e308"
+
+SWAPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def middles(value: float) -> tuple[str, str, bool]:
+    """The middles between a double and its neighbours; whether they round to it."""
+    below, above = math.nextafter(value, -math.inf), math.nextafter(value, math.inf)
+    even = struct.unpack("<q", struct.pack("<d", value))[0] & 1 == 0
+    return _middle(value, below), _middle(value, above), even
+
+
+def _middle(value: float, other: float) -> str:
+    if value == 0.0:
+        return LEAST if other > 0 else f"-{LEAST}"
+    if math.isinf(other):
+        last = math.ldexp(math.copysign(1.0, other), 1023)
+        return decimal((Fraction(value) + 2 * Fraction(last)) / 2)
+    return decimal((Fraction(value) + Fraction(other)) / 2)
+
+
+def decimal(value: Fraction) -> str:
+    """All digits of a number whose denominator is a power of two."""
+    places = value.denominator.bit_length() - 1
+    digits = str(abs(value.numerator) * 5**places).rjust(places + 1, "0")
+    sign = "-" if value < 0 else ""
+    if not places:
+        return f"{sign}{digits}"
+    text = f"{sign}{digits[:-places]}.{digits[-places:]}"
+    return text.rstrip("0").rstrip(".")
+
+
+def threshold(operator: str, value: float) -> tuple[str, str]:
+    """Operator and number for digits that compare so with a finite double."""
+    below, above, even = middles(value)
+    if operator == ">":
+        return (">" if even else ">="), above
+    if operator == "<=":
+        return ("<=" if even else "<"), above
+    if operator == "<":
+        return ("<" if even else "<="), below
+    return (">=" if even else ">"), below
+
+
+def compare_digits(digits: str, operator: str, value: float) -> str:
+    """A number of the facts, ``numeric`` and not rounded, against a constant.
+
+    ``value`` is an int, which is compared exactly with ints, or a double. NULL where
+    ``digits`` is.
+    """
+    exact = type(value) is not float
+    if exact and abs(value) >= EXACT:
+        rounded = _compare_rounded(digits, operator, float(value))
+        whole = f"{part(digits)} {operator} {int(value)}"
+        return f"CASE WHEN scale({digits}) = 0 THEN {whole} ELSE {rounded} END"
+    return _compare_rounded(digits, operator, float(value))
+
+
+def _compare_rounded(digits: str, operator: str, value: float) -> str:
+    if math.isnan(value):
+        return f"CASE WHEN {part(digits)} IS NOT NULL THEN FALSE END"
+    if math.isinf(value):
+        infinity = "Infinity" if value > 0 else "-Infinity"
+        return f"{part(digits)} {operator} '{infinity}'::numeric"
+    if operator == "=":
+        below, above, even = middles(value)
+        if even:
+            return f"{part(digits)} BETWEEN {below} AND {above}"
+        return f"{part(digits)} > {below} AND {part(digits)} < {above}"
+    operator, number = threshold(operator, value)
+    return f"{part(digits)} {operator} {number}"
+
+
+def rounded(digits: str) -> str:
+    """The double that is nearest to a ``numeric``.
+
+    NULL for a number beyond all doubles, which valid facts do not have.
+    """
+    size = f"abs({digits})"
+    return (
+        f"CASE WHEN {size} <= {LEAST} THEN 0::float8 "
+        f"WHEN {size} < {GREATEST} THEN {part(digits)}::float8 END"
+    )
+
+
+def within(sql: str, bounds: tuple[int, int], *, limits: tuple[int, int]) -> str:
+    """A ``numeric`` that is NULL outside the limits, given where it can be."""
+    low, high = limits
+    if bounds[0] < low:
+        sql = f"nullif(greatest({sql}, {low - 1}), {low - 1})"
+    if bounds[1] > high:
+        sql = f"nullif(least({sql}, {high + 1}), {high + 1})"
+    return sql
+
+
+def clamped(bounds: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
+    """The bounds of a value that is within the limits."""
+    return max(bounds[0], limits[0]), min(bounds[1], limits[1])
+
+
+Bounds = tuple[int, int]
+
+
+def result_bounds(operator: str, left: Bounds, right: Bounds) -> Bounds:
+    """Between which numbers the result of an integer operator lies."""
+    if operator == "+":
+        return left[0] + right[0], left[1] + right[1]
+    if operator == "-":
+        return left[0] - right[1], left[1] - right[0]
+    if operator == "*":
+        corners = [a * b for a in left for b in right]
+        return min(corners), max(corners)
+    size = max(abs(left[0]), abs(left[1]))
+    return -size, size
+
+
+def whole(operator: str, left: str, right: str) -> str:
+    """An integer operator on two ``numeric``; a division by zero is NULL."""
+    if operator in "+-*":
+        return f"{part(left)} {operator} {part(right)}"
+    # Both truncate toward zero, as CEL's operators do.
+    function = "div" if operator == "/" else "mod"
+    return f"{function}({left}, nullif({right}, 0))"
+
+
+# Doubles. In these, a and b are columns of a sub-select.
+
+_PRODUCT_SIGN = "sign(a) * sign(b)"
+
+DOUBLE_OPERATORS: Final = {
+    # Only sums of which one half at least is beyond half of the greatest double can
+    # overflow; they are computed at half their size.
+    "+": (
+        "CASE WHEN abs(a) < 8e307 AND abs(b) < 8e307 THEN a + b "
+        "WHEN a = 'NaN' OR b = 'NaN' OR abs(a) = 'Infinity' OR abs(b) = 'Infinity' "
+        "THEN a + b "
+        "WHEN sign(a) * sign(b) > 0 AND abs(a) >= 1 AND abs(b) >= 1 "
+        "AND abs(a / 2 + b / 2) >= 8.98846567431158e307 "
+        "THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
+    ),
+    # A product of two numbers of size 1 and more can overflow, one of two smaller
+    # ones vanish; at another scale, neither happens.
+    "*": (
+        "CASE WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8 "
+        "WHEN abs(a) = 'Infinity' OR abs(b) = 'Infinity' THEN a * b "
+        "WHEN abs(a) >= 1 AND abs(b) >= 1 "
+        "AND abs(a * 7.458340731200207e-155 * (b * 7.458340731200207e-155)) >= 1 "
+        f"THEN {_PRODUCT_SIGN} * 'Infinity'::float8 "
+        "WHEN abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0 "
+        "AND abs(a * 1.3407807929942597e154 * (b * 1.3407807929942597e154)) "
+        "<= 4.440892098500626e-16 "
+        f"THEN {_PRODUCT_SIGN} * 0::float8 ELSE a * b END"
+    ),
+}
+
+
+def is_number(value: object) -> bool:
+    """Whether a constant is a number of CEL."""
+    return type(value) in (int, float, Uint)
+$cel_sql_numbers$);
+
+    v_sources := v_sources || jsonb_build_object('sql_reading', $cel_sql_reading$"""Values of the facts as SQL of one kind, where they are of that kind.
+
+What the facts have is ``jsonb``, and CEL's operators ask for its type first: a value of
+another kind is NULL here. CASE does the asking, since only CASE keeps PostgreSQL from
+computing a cast before its test (PostgreSQL manual, "Expression Evaluation Rules").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .sql_numbers import INT_BOUNDS, LEAST, rounded
+from .sql_text import part
+from .sql_values import JSON_KINDS, Term, sql_of_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .sql_text import Arguments
+    from .sql_values import Json
+
+_TYPES: Final = {
+    "string": "string",
+    "list": "array",
+    "map": "object",
+    "digits": "number",
+}
+
+
+def read(arguments: Arguments, term: Term, kind: str) -> str:
+    """SQL of a kind: NULL where the value is of another, or an error.
+
+    Besides the kinds of module ``sql_values`` there are ``digits``, a number of the
+    facts as ``numeric``, and ``number``, an int or a double as the nearest double.
+    """
+    if term.json is None:
+        if kind == "number":
+            return _number(term)
+        return term.kinds.get(kind, "NULL")
+    return read_json(arguments, term.json, kind)
+
+
+def _number(term: Term) -> str:
+    parts = [
+        sql if kind == "double" else f"{part(sql)}::float8"
+        for kind, sql in term.kinds.items()
+        if kind in ("int", "uint", "double")
+    ]
+    if not parts:
+        return "NULL"
+    return parts[0] if len(parts) == 1 else f"coalesce({', '.join(parts)})"
+
+
+def read_json(arguments: Arguments, value: Json, kind: str) -> str:
+    """:func:`read` for ``jsonb``."""
+    sql = sql_of_json(arguments, value)
+    operand = part(sql)
+    if kind == "null":
+        return f"{operand} = 'null'"
+    if kind == "bool":
+        return f"CASE {operand} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+    if kind in ("int", "double", "number"):
+        return let(
+            arguments, [read_json(arguments, value, "digits")], _FROM_DIGITS[kind]
+        )
+    if kind not in _TYPES:
+        return "NULL"
+    if kind == "string":
+        found = f"{operand} #>> '{{}}'"
+    elif kind == "digits":
+        found = f"{operand}::numeric"
+    else:
+        found = sql
+    return f"CASE WHEN jsonb_typeof({sql}) = '{_TYPES[kind]}' THEN {found} END"
+
+
+_FROM_DIGITS: Final = {
+    "int": "CASE WHEN scale(a) = 0 THEN a END",
+    "double": f"CASE WHEN scale(a) > 0 THEN {rounded('a')} END",
+    "number": rounded("a"),
+}
+
+# A declared int takes a double without fraction up to 2**53, see module ``reading``.
+_DECLARED_INT: Final = (
+    "CASE WHEN scale(a) = 0 THEN a "
+    f"WHEN abs(a) <= {LEAST} THEN 0 "
+    "WHEN abs(a) > 1e-300 AND abs(a) < 9007199254740993 "
+    "AND a::float8 = trunc(a::float8) THEN a::float8::bigint::numeric END"
+)
+
+
+def let(arguments: Arguments, values: Sequence[str], sql: str) -> str:
+    """SQL over columns a, b, ... that hold some values, each computed once."""
+    alias = arguments.alias()
+    columns = ", ".join(
+        f"{value} AS {name}" for value, name in zip(values, "abcd", strict=False)
+    )
+    # Without OFFSET the planner would put the values in again for each use.
+    return f"(SELECT {sql} FROM (SELECT {columns} OFFSET 0) AS {alias})"
+
+
+def kinds_of(term: Term) -> tuple[str, ...]:
+    """The kinds that a value may have."""
+    return JSON_KINDS if term.json is not None else tuple(term.kinds)
+
+
+def declared(arguments: Arguments, value: Json, of: str) -> Term | None:
+    """A declared fact as its type has it, or None where SQL has no such kind."""
+    null = {"null": read_json(arguments, value, "null")}
+    if of in ("int", "int64"):
+        digits = read_json(arguments, value, "digits")
+        return Term(
+            null | {"int": let(arguments, [digits], _DECLARED_INT)}, bounds=INT_BOUNDS
+        )
+    if of == "float64":
+        return Term(null | {"double": read_json(arguments, value, "number")})
+    if of in ("string", "bool"):
+        return Term(null | {of: read_json(arguments, value, of)})
+    return None
+$cel_sql_reading$);
+
+    v_sources := v_sources || jsonb_build_object('sql_text', $cel_sql_text$"""SQL text in parts: what the server has to quote, and where parentheses are needed.
+
+A translation is a template for PostgreSQL's ``format()``: every literal and name of an
+author stands in it as a numbered placeholder, ``%1$L`` or ``%2$I``, and is quoted by
+the server. What this package writes itself, keywords, numbers and fixed literals,
+stands there as it is; fixed literals have neither blanks nor parentheses in them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .checked import Checked
+
+Mode = Literal["exact", "true", "false"]
+"""What of a condition matters.
+
+In mode ``exact``, SQL is TRUE, FALSE or NULL where CEL is true, false or an error. In
+mode ``true`` it is TRUE if and only if CEL is true, and in mode ``false`` FALSE if and
+only if CEL is false: then SQL need not tell the other two outcomes apart.
+"""
+
+NEGATED: dict[Mode, Mode] = {"exact": "exact", "true": "false", "false": "true"}
+
+
+class Refused(Exception):
+    """A sub-expression that has no SQL of the same meaning, and why."""
+
+    def __init__(self, node: Checked, reason: str) -> None:
+        super().__init__(reason)
+        self.node = node
+        self.reason = reason
+
+
+class Arguments:
+    """The literals and names of a template, each once, and its sub-selects' names."""
+
+    def __init__(self, taken: frozenset[str] = frozenset()) -> None:
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._taken = taken
+        self._aliases = 0
+
+    def alias(self) -> str:
+        """A name for the rows of a sub-select, new to the template."""
+        self._aliases += 1
+        name = f"v{self._aliases}"
+        return self.alias() if name in self._taken else name
+
+    def literal(self, text: str) -> str:
+        """A placeholder for a quoted literal."""
+        return self._placeholder("L", text)
+
+    def name(self, text: str) -> str:
+        """A placeholder for a quoted identifier."""
+        return self._placeholder("I", text)
+
+    def _placeholder(self, form: str, text: str) -> str:
+        number = self._numbers.setdefault((form, text), len(self._numbers) + 1)
+        return f"%{number}${form}"
+
+    def finish(self, sql: str) -> tuple[str, list[str]]:
+        """The template with its placeholders numbered in order, and their texts."""
+        texts = [text for _, text in self._numbers]
+        order: dict[str, int] = {}
+
+        def renumbered(match: re.Match[str]) -> str:
+            number = order.setdefault(match[1], len(order) + 1)
+            return f"%{number}${match[2]}"
+
+        template = _PLACEHOLDER.sub(renumbered, sql)
+        return template, [texts[int(number) - 1] for number in order]
+
+
+_PLACEHOLDER = re.compile(r"%([0-9]+)\$([LI])")
+_WORD = re.compile(r"CASE\b|END\b|[()\s]")
+
+
+def part(sql: str) -> str:
+    """SQL as an operand: in parentheses where it needs them."""
+    return sql if _is_atom(sql) else f"({sql})"
+
+
+def _is_atom(sql: str) -> bool:
+    depth = 0
+    for match in _WORD.finditer(sql):
+        word = match[0]
+        if word in ("(", "CASE"):
+            depth += 1
+        elif word in (")", "END"):
+            depth -= 1
+        elif depth == 0:
+            return False
+    return True
+
+
+def conjunction(conditions: Iterable[str]) -> str:
+    """All of some conditions; of none, TRUE."""
+    return _joined("AND", "TRUE", "FALSE", conditions)
+
+
+def disjunction(conditions: Iterable[str]) -> str:
+    """One of some conditions; of none, FALSE."""
+    return _joined("OR", "FALSE", "TRUE", conditions)
+
+
+def _joined(
+    operator: str, neutral: str, decisive: str, conditions: Iterable[str]
+) -> str:
+    parts = list(dict.fromkeys(c for c in conditions if c != neutral))
+    if decisive in parts:
+        return decisive
+    if len(parts) < 2:
+        return parts[0] if parts else neutral
+    return f" {operator} ".join(map(part, parts))
+
+
+def negation(condition: str) -> str:
+    """NOT, simplified where it stands before another."""
+    if condition in _NEGATIONS:
+        return _NEGATIONS[condition]
+    return f"NOT {part(condition)}"
+
+
+_NEGATIONS = {"TRUE": "FALSE", "FALSE": "TRUE", "NULL": "NULL"}
+
+
+def coalesced(alternatives: list[str]) -> str:
+    """The first of some values that is not NULL."""
+    kept = [sql for sql in alternatives if sql != "NULL"]
+    if len(kept) < 2:
+        return kept[0] if kept else "NULL"
+    return f"coalesce({', '.join(kept)})"
+$cel_sql_text$);
+
+    v_sources := v_sources || jsonb_build_object('sql_translator', $cel_sql_translator$"""The checked tree as SQL: which SQL each node becomes.
+
+A condition, what has to be true or false, becomes a boolean expression; any other
+node a :class:`~.sql_values.Term`. What SQL cannot say with the same meaning is refused.
+SQL's AND, OR and NOT absorb NULL exactly as CEL's operators absorb errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import sql_compare
+from .checked import (
+    Bind,
+    Bound,
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    Variable,
+)
+from .errors import EvaluationError
+from .evaluation import Evaluation
+from .interpreter import interpret
+from .sql_reading import declared, read
+from .sql_text import (
+    NEGATED,
+    Refused,
+    conjunction,
+    disjunction,
+    negation,
+    part,
+)
+from .sql_values import ERROR, Json, Term, constant, sql_of_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .environment import Environment
+    from .sql_columns import Rows
+    from .sql_text import Arguments, Mode
+
+# What folding a constant part may cost.
+_FOLDING_COST = 10_000
+
+_ORDER = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+
+
+class Translator:
+    """Translates the nodes of one rule; ``refusals`` has what it could not.
+
+    ``facts`` is the ``jsonb`` that variables are read from, or ``rows`` the columns.
+    """
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        environment: Environment,
+        facts: str | None,
+        rows: Rows | None,
+    ) -> None:
+        self.arguments = arguments
+        self.environment = environment
+        self.facts = facts
+        self.rows = rows
+        self.refusals: list[Refused] = []
+        self.locals: dict[int, Term] = {}
+        self.bound: dict[int, Checked] = {}
+
+    # Conditions
+
+    def condition(self, node: Checked, mode: Mode) -> str:
+        """A boolean expression, of which ``mode`` says what matters."""
+        match node:
+            case Chain():
+                return self.chain(node, mode)
+            case Invoke(function=function) if function.name in _CONDITIONS:
+                folded = self.folded(node)
+                if folded is None:
+                    return _CONDITIONS[function.name](self, node, mode)
+                return self.holds(folded, mode)
+            case Field(test=True):
+                return self.has(node, mode)
+            case Choice():
+                return self.choice(node, mode)
+            case Bind():
+                self.bound.update(node.bindings)
+                return self.condition(node.body, mode)
+            case Bound(slot=slot):
+                return self.condition(self.bound[slot], mode)
+        return self.holds(self.term(node), mode)
+
+    def holds(self, term: Term, mode: Mode) -> str:
+        """Whether a value is true; an error where it is no bool."""
+        if term.json is None:
+            return term.kinds.get("bool", "NULL")
+        sql = part(sql_of_json(self.arguments, term.json))
+        if mode == "true":
+            return f"{sql} = 'true'"
+        if mode == "false":
+            return f"{sql} <> 'false'"
+        return read(self.arguments, term, "bool")
+
+    def chain(self, node: Chain, mode: Mode) -> str:
+        """``&&`` or ``||``; of a refused operand the others are still looked at."""
+        parts, refused = [], None
+        for operand in node.operands:
+            try:
+                parts.append(self.condition(operand, mode))
+            except Refused as refusal:
+                self.refusals.append(refusal)
+                refused = refusal
+        if refused is not None:
+            raise refused
+        return conjunction(parts) if node.operator == "&&" else disjunction(parts)
+
+    def choice(self, node: Choice, mode: Mode) -> str:
+        return chosen(
+            self.condition(node.condition, "exact"),
+            self.condition(node.then, mode),
+            self.condition(node.otherwise, mode),
+        )
+
+    def has(self, node: Field, mode: Mode) -> str:
+        if self.rows is not None and self.rows.is_row(node.operand):
+            # A column is there, null or not.
+            return "TRUE"
+        operand = self.term(node.operand, whole=False)
+        if operand.json is None:
+            maps = operand.kinds.get("map")
+            if maps is None:
+                return "NULL"
+            return f"{part(maps)} -> {self.literal(node, node.name)} IS NOT NULL"
+        container = operand.json
+        member = Json(container.root, (*container.keys, self.name(node)))
+        found = f"{part(sql_of_json(self.arguments, member))} IS NOT NULL"
+        if mode == "true" or not container.keys:
+            return found
+        sql = sql_of_json(self.arguments, container)
+        return f"CASE WHEN jsonb_typeof({sql}) = 'object' THEN {found} END"
+
+    # Values
+
+    def term(self, node: Checked, *, whole: bool = True) -> Term:
+        """The value of a node.
+
+        An object of the schema is read ``whole`` unless only a field of it is wanted.
+        """
+        folded = self.folded(node)
+        if folded is not None:
+            return folded
+        match node:
+            case Variable():
+                return self.variable(node, whole=whole)
+            case Local(slot=slot):
+                return self.locals[slot]
+            case Bound(slot=slot):
+                return self.term(self.bound[slot])
+            case Bind():
+                self.bound.update(node.bindings)
+                return self.term(node.body)
+            case Field(test=False):
+                return self.field(node)
+            case Invoke(function=function) if function.name in _TERMS:
+                return _TERMS[function.name](self, node)
+            case Choice():
+                return self.chosen(node)
+            case Chain() | Field() | Invoke() if self.is_condition(node):
+                return Term({"bool": self.condition(node, "exact")})
+        raise Refused(node, self.unknown(node))
+
+    @staticmethod
+    def is_condition(node: Checked) -> bool:
+        return not isinstance(node, Invoke) or node.function.name in _CONDITIONS
+
+    @staticmethod
+    def unknown(node: Checked) -> str:
+        """Why a node is refused for which there is no translation."""
+        if isinstance(node, Invoke):
+            name = node.function.name.strip("_@")
+            return f"{name} has no SQL of exactly the same meaning"
+        if isinstance(node, Loop):
+            return f"the macro {node.kind} has no SQL of exactly the same meaning"
+        return "this form of expression has no SQL of exactly the same meaning"
+
+    def folded(self, node: Checked) -> Term | None:
+        """The value of a node without names, computed now; or None."""
+        if isinstance(node, Constant):
+            value = node.value
+        else:
+            if not _is_closed(node):
+                return None
+            try:
+                value = interpret(node)(Evaluation({}, _FOLDING_COST))
+            except EvaluationError:
+                return ERROR
+        if type(value) is str and "\0" in value:
+            raise Refused(node, "no text of SQL can hold the character NUL")
+        return constant(self.arguments, value)
+
+    def literal(self, node: Checked, text: str) -> str:
+        if "\0" in text:
+            raise Refused(node, "no text of SQL can hold the character NUL")
+        return self.arguments.literal(text)
+
+    def name(self, node: Field) -> str:
+        if "\0" in node.name:
+            raise Refused(node, "no text of SQL can hold the character NUL")
+        return node.name
+
+    def variable(self, node: Variable, *, whole: bool) -> Term:
+        if node.name in self.environment.derived:
+            raise Refused(node, "derived fields")
+        if self.rows is not None:
+            return self.rows.variable(self.arguments, node)
+        if node.fallback is not None:
+            raise Refused(node, f"{node.name} may be a fact or the type")
+        if node.conversion is not None and whole:
+            raise Refused(node, f"{node.name} is read as a whole object")
+        assert self.facts is not None
+        return Term(json=Json(self.facts, (node.name,)))
+
+    def field(self, node: Field) -> Term:
+        if self.rows is not None and self.rows.is_row(node.operand):
+            return self.rows.field(self.arguments, node)
+        operand = self.term(node.operand, whole=False)
+        if operand.json is None:
+            maps = operand.kinds.get("map")
+            if maps is None:
+                return ERROR
+            member = Json(part(maps), (self.name(node),))
+        else:
+            container = operand.json
+            member = Json(container.root, (*container.keys, self.name(node)))
+        if node.conversion is None:
+            return Term(json=member)
+        found = declared(self.arguments, member, node.conversion)
+        if found is None:
+            raise Refused(node, f"a fact declared {node.conversion} is converted")
+        return found
+
+    def chosen(self, node: Choice) -> Term:
+        """``?:`` between values."""
+        condition = self.condition(node.condition, "exact")
+        then, otherwise = self.term(node.then), self.term(node.otherwise)
+        if then.json is not None or otherwise.json is not None:
+            raise Refused(node, "its values may be of any type")
+        kinds = {}
+        for kind in dict.fromkeys((*then.kinds, *otherwise.kinds)):
+            a = then.kinds.get(kind, "NULL")
+            b = otherwise.kinds.get(kind, "NULL")
+            kinds[kind] = chosen(condition, a, b)
+        return Term(kinds, nan=then.nan or otherwise.nan)
+
+    # Operators
+
+    def equal(self, node: Invoke, mode: Mode) -> str:
+        left, right = map(self.term, node.arguments)
+        negate = node.function.name == "_!=_"
+        return sql_compare.equality(self.arguments, left, right, mode, negate=negate)
+
+    def order(self, node: Invoke, mode: Mode) -> str:
+        left, right = map(self.term, node.arguments)
+        operator = _ORDER[node.function.name]
+        return sql_compare.order(self.arguments, left, operator, right)
+
+    def invert(self, node: Invoke, mode: Mode) -> str:
+        return negation(self.condition(node.arguments[0], NEGATED[mode]))
+
+    def contains(self, node: Invoke, mode: Mode) -> str:
+        """``x in [a, b]``, in a list or the keys of a map."""
+        element, container = node.arguments
+        if isinstance(container, MakeList):
+            return self.one_of(element, container, mode)
+        raise Refused(node, "in, over a container that is no literal")
+
+    def one_of(self, element: Checked, container: MakeList, mode: Mode) -> str:
+        left = self.term(element)
+        members = [self.term(member) for member in container.elements]
+        if not all(member.is_constant for member in members):
+            raise Refused(container, "in, over values that are not constant")
+        return sql_compare.one_of(self.arguments, left, members, mode)
+
+
+def chosen(condition: str, then: str, otherwise: str) -> str:
+    """``?:`` in SQL: NULL where the condition is."""
+    return (
+        f"CASE {part(condition)} WHEN TRUE THEN {then} WHEN FALSE THEN {otherwise} END"
+    )
+
+
+def _is_closed(node: Checked) -> bool:
+    """Whether a node reads no facts and no variables."""
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, Variable | Local | Bound):
+            return False
+        pending.extend(current.children())
+    return True
+
+
+_CONDITIONS: dict[str, Callable[[Translator, Any, Mode], str]] = {
+    "_==_": Translator.equal,
+    "_!=_": Translator.equal,
+    **dict.fromkeys(_ORDER, Translator.order),
+    "!_": Translator.invert,
+    "@in": Translator.contains,
+}
+_TERMS: dict[str, Callable[[Translator, Any], Term]] = {}
+$cel_sql_translator$);
+
+    v_sources := v_sources || jsonb_build_object('sql_values', $cel_sql_values$"""CEL values as SQL: kinds, and how each kind is represented.
+
+A value that only the facts know is ``jsonb``; one whose kind is known has SQL of that
+kind. Where a value may be of several kinds, there is an expression for each, of which
+at most one is not NULL. An error of CEL is SQL NULL in all of them.
+
+=============  ======================================================================
+kind           SQL
+=============  ======================================================================
+``null``       boolean, TRUE where the value is null; otherwise FALSE or NULL
+``bool``       boolean
+``int``        a number without fraction within 64 bits: an integer type or numeric
+``uint``       the same, from 0 to 2**64 - 1
+``double``     double precision
+``string``     text
+``timestamp``  numeric, nanoseconds since 1970-01-01T00:00:00Z
+``instant``    timestamptz: a column, which has microseconds
+``duration``   numeric, nanoseconds
+``list``       jsonb
+``map``        jsonb
+=============  ======================================================================
+"""
+
+from __future__ import annotations
+
+import json as jsontext
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from .sql_text import Arguments, disjunction, part
+from .temporal import Duration, Timestamp
+from .values import Uint
+
+if TYPE_CHECKING:
+    from .values import Value
+
+MISSING: Final = object()
+
+JSON_KINDS: Final = ("null", "bool", "int", "double", "string", "list", "map")
+"""The kinds that a value of the facts can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """A ``jsonb`` expression: what stands under some keys of another."""
+
+    root: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A translated value.
+
+    ``json`` is set where the value is ``jsonb``; else ``kinds`` has SQL by kind.
+    ``constant`` is a value known now. A ``total`` value is never an error. Of a
+    ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int.
+    """
+
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    json: Json | None = None
+    constant: Any = MISSING
+    total: bool = False
+    nan: bool = False
+    bounds: tuple[int, int] | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        return self.constant is not MISSING
+
+
+ERROR: Final = Term()
+
+
+def sql_of_json(arguments: Arguments, value: Json) -> str:
+    """The ``jsonb`` expression."""
+    root, keys = value.root, value.keys
+    if len(keys) > 1 and not any(map(_is_index, keys)):
+        return f"{root} #> {arguments.literal(text_array(keys))}"
+    return "".join([root, *(f" -> {arguments.literal(key)}" for key in keys)])
+
+
+def _is_index(key: str) -> bool:
+    # In a path, PostgreSQL takes for an index what strtol does.
+    return key.strip(" \t\n\v\f\r").lstrip("+-")[:1].isdigit()
+
+
+def text_array(keys: tuple[str, ...]) -> str:
+    """The text of a ``text[]``."""
+    return "{" + ",".join(map(_element, keys)) + "}"
+
+
+def _element(key: str) -> str:
+    if key.isascii() and key.isidentifier() and key.lower() != "null":
+        return key
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def json_text(value: Value) -> str | None:
+    """A constant as JSON, or None where JSON has no such value."""
+    if not _is_json(value):
+        return None
+    return jsontext.dumps(value, ensure_ascii=False)
+
+
+def _is_json(value: Value) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value) and repr(value) != "-0.0"
+    if kind is str:
+        return "\0" not in value
+    if kind is list:
+        return all(map(_is_json, value))
+    if kind is dict:
+        return all(type(k) is str and "\0" not in k for k in value) and all(
+            map(_is_json, value.values())
+        )
+    return kind in (int, bool, type(None))
+
+
+def has_numbers(value: Value) -> bool:
+    """Whether a constant is a number, or has one in it."""
+    if type(value) is list:
+        return any(map(has_numbers, value))
+    if type(value) is dict:
+        return any(map(has_numbers, value.values()))
+    return type(value) in (int, float, Uint)
+
+
+def constant(arguments: Arguments, value: Value) -> Term:
+    """A term for a value that is known now."""
+    kind = type(value)
+    if value is None:
+        return Term({"null": "TRUE"}, constant=value, total=True)
+    if kind is bool:
+        sql = "TRUE" if value else "FALSE"
+        return Term({"bool": sql}, constant=value, total=True)
+    if kind is int or kind is Uint:
+        return Term(
+            {"int" if kind is int else "uint": str(int(value))},
+            constant=value,
+            total=True,
+            bounds=(int(value), int(value)),
+        )
+    if kind is float:
+        return Term(
+            {"double": double_text(value)},
+            constant=value,
+            total=True,
+            nan=math.isnan(value),
+        )
+    if kind is str and "\0" not in value:
+        return Term({"string": arguments.literal(value)}, constant=value, total=True)
+    if kind is Timestamp:
+        return Term({"timestamp": str(value.nanos)}, constant=value, total=True)
+    if kind is Duration:
+        return Term({"duration": str(value.nanos)}, constant=value, total=True)
+    text = json_text(value)
+    if text is not None:
+        kinds = {"list" if kind is list else "map": f"{arguments.literal(text)}::jsonb"}
+        return Term(kinds, constant=value, total=True)
+    return Term({}, constant=value, total=True)
+
+
+def double_text(value: float) -> str:
+    """A double as an SQL constant."""
+    if math.isnan(value):
+        return "'NaN'::float8"
+    if value in (float("inf"), float("-inf")):
+        return "'Infinity'::float8" if value > 0 else "'-Infinity'::float8"
+    text = repr(value)
+    return f"'{text}'::float8"
+
+
+def valid(arguments: Arguments, term: Term) -> str:
+    """SQL that is TRUE where a value is no error."""
+    if term.total:
+        return "TRUE"
+    if term.json is not None:
+        return f"{part(sql_of_json(arguments, term.json))} IS NOT NULL"
+    return disjunction(
+        sql if kind == "null" else f"{part(sql)} IS NOT NULL"
+        for kind, sql in term.kinds.items()
+    )
+$cel_sql_values$);
+
     v_sources := v_sources || jsonb_build_object('standard', $cel_standard$"""The functions of cel-spec's standard definitions, and those of the extensions.
 
 Operators are functions too; their names are those of cel-spec, as in ``_+_``. The
@@ -12238,6 +13735,15 @@ $python$;
                 'OUT cost bigint, OUT failure jsonb',
                 'evaluation_cost(p_expression, p_environment, p_facts)',
                 'The cost of evaluating an expression over facts.'
+            ),
+            (
+                'cel_sql',
+                'p_expression text, p_environment text, p_source jsonb, '
+                'OUT template text, OUT arguments text[], OUT reasons jsonb, '
+                'OUT failure jsonb',
+                'sql(p_expression, p_environment, p_source)',
+                'A rule as SQL: a template for format() and its arguments, or the '
+                'reasons why it has none.'
             )
         ) AS core (name, parameters, call, summary)
     LOOP

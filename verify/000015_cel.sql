@@ -22,7 +22,8 @@ BEGIN
         'cel_check_schema(text, jsonb)',
         'cel_dependencies(text, text)',
         'cel_check_environment(text, text, text[], text[])',
-        'cel_cost(text, text, text, jsonb)'
+        'cel_cost(text, text, text, jsonb)',
+        'cel_sql(text, text, text, jsonb)'
     ]
     LOOP
         SELECT

@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(32);
+SELECT plan(35);
 
 SELECT
     ok(
@@ -116,6 +116,17 @@ SELECT
         failure ->> 'sqlstate', 'RE020', 'COMP-2: cel_check says what to raise'
     )
 FROM rules_internal.cel_check(rules_internal.cel_runtime(), 'a >', '{}');
+
+SELECT results_eq(
+    $$
+        SELECT format(template, VARIADIC arguments), reasons, failure
+        FROM rules_internal.cel_sql(
+            rules_internal.cel_runtime(), 'a == "it''s"', '{}', '{"facts": "facts"}'
+        )
+    $$,
+    $$VALUES ('(facts -> ''a'') = ''"it''''s"''', '[]'::jsonb, NULL::jsonb)$$,
+    'cel_sql gives a template and what the server quotes in it'
+);
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -336,6 +336,27 @@ def evaluation_cost(
         return None, _failure(failure)
 
 
+def sql(
+    expression: str, environment: str, document: str
+) -> tuple[str | None, list[str] | None, str | None, str | None]:
+    """A rule as SQL: template, arguments, reasons, failure; see module ``sql``.
+
+    The template is for ``format()``; it is None where the rule has no SQL. The reasons
+    are a JSON array of objects with ``line``, ``column``, ``expression`` and
+    ``reason``, empty where there is a template.
+    """
+    from .sql import Source, translate
+
+    try:
+        program = _program(expression, environment)
+        source = Source.from_json(json.loads(document))
+        made = translate(program.tree, expression, program.environment, source)
+        reasons = json.dumps([reason._asdict() for reason in made.reasons])
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, None, _failure(failure)
+    return made.template, made.arguments, reasons, None
+
+
 def _variables(facts: str, document: str) -> Facts:
     environment, fields = _environments.compiled(document)
     return activate(parse_facts(facts), fields, environment.limits.cost, _interrupted)

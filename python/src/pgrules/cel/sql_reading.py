@@ -1,0 +1,119 @@
+"""Values of the facts as SQL of one kind, where they are of that kind.
+
+What the facts have is ``jsonb``, and CEL's operators ask for its type first: a value of
+another kind is NULL here. CASE does the asking, since only CASE keeps PostgreSQL from
+computing a cast before its test (PostgreSQL manual, "Expression Evaluation Rules").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .sql_numbers import INT_BOUNDS, LEAST, rounded
+from .sql_text import part
+from .sql_values import JSON_KINDS, Term, sql_of_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .sql_text import Arguments
+    from .sql_values import Json
+
+_TYPES: Final = {
+    "string": "string",
+    "list": "array",
+    "map": "object",
+    "digits": "number",
+}
+
+
+def read(arguments: Arguments, term: Term, kind: str) -> str:
+    """SQL of a kind: NULL where the value is of another, or an error.
+
+    Besides the kinds of module ``sql_values`` there are ``digits``, a number of the
+    facts as ``numeric``, and ``number``, an int or a double as the nearest double.
+    """
+    if term.json is None:
+        if kind == "number":
+            return _number(term)
+        return term.kinds.get(kind, "NULL")
+    return read_json(arguments, term.json, kind)
+
+
+def _number(term: Term) -> str:
+    parts = [
+        sql if kind == "double" else f"{part(sql)}::float8"
+        for kind, sql in term.kinds.items()
+        if kind in ("int", "uint", "double")
+    ]
+    if not parts:
+        return "NULL"
+    return parts[0] if len(parts) == 1 else f"coalesce({', '.join(parts)})"
+
+
+def read_json(arguments: Arguments, value: Json, kind: str) -> str:
+    """:func:`read` for ``jsonb``."""
+    sql = sql_of_json(arguments, value)
+    operand = part(sql)
+    if kind == "null":
+        return f"{operand} = 'null'"
+    if kind == "bool":
+        return f"CASE {operand} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+    if kind in ("int", "double", "number"):
+        return let(
+            arguments, [read_json(arguments, value, "digits")], _FROM_DIGITS[kind]
+        )
+    if kind not in _TYPES:
+        return "NULL"
+    if kind == "string":
+        found = f"{operand} #>> '{{}}'"
+    elif kind == "digits":
+        found = f"{operand}::numeric"
+    else:
+        found = sql
+    return f"CASE WHEN jsonb_typeof({sql}) = '{_TYPES[kind]}' THEN {found} END"
+
+
+_FROM_DIGITS: Final = {
+    "int": "CASE WHEN scale(a) = 0 THEN a END",
+    "double": f"CASE WHEN scale(a) > 0 THEN {rounded('a')} END",
+    "number": rounded("a"),
+}
+
+# A declared int takes a double without fraction up to 2**53, see module ``reading``.
+_DECLARED_INT: Final = (
+    "CASE WHEN scale(a) = 0 THEN a "
+    f"WHEN abs(a) <= {LEAST} THEN 0 "
+    "WHEN abs(a) > 1e-300 AND abs(a) < 9007199254740993 "
+    "AND a::float8 = trunc(a::float8) THEN a::float8::bigint::numeric END"
+)
+
+
+def let(arguments: Arguments, values: Sequence[str], sql: str) -> str:
+    """SQL over columns a, b, ... that hold some values, each computed once."""
+    alias = arguments.alias()
+    columns = ", ".join(
+        f"{value} AS {name}" for value, name in zip(values, "abcd", strict=False)
+    )
+    # Without OFFSET the planner would put the values in again for each use.
+    return f"(SELECT {sql} FROM (SELECT {columns} OFFSET 0) AS {alias})"
+
+
+def kinds_of(term: Term) -> tuple[str, ...]:
+    """The kinds that a value may have."""
+    return JSON_KINDS if term.json is not None else tuple(term.kinds)
+
+
+def declared(arguments: Arguments, value: Json, of: str) -> Term | None:
+    """A declared fact as its type has it, or None where SQL has no such kind."""
+    null = {"null": read_json(arguments, value, "null")}
+    if of in ("int", "int64"):
+        digits = read_json(arguments, value, "digits")
+        return Term(
+            null | {"int": let(arguments, [digits], _DECLARED_INT)}, bounds=INT_BOUNDS
+        )
+    if of == "float64":
+        return Term(null | {"double": read_json(arguments, value, "number")})
+    if of in ("string", "bool"):
+        return Term(null | {of: read_json(arguments, value, of)})
+    return None

@@ -1,0 +1,191 @@
+"""Rules as SQL against the language: random rules, each over a table of random facts.
+
+``python -m tests.integration.sql_differential 100000 [SEED]`` holds so many pairs of a
+rule and facts against each other, on the server that ``DATABASE_URL`` names, and prints
+what differs. One statement asks one rule of all facts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+
+from pgrules.cel import (
+    CelError,
+    CostLimitExceeded,
+    Environment,
+    EvaluationError,
+    InvalidFacts,
+    compile_expression,
+)
+from pgrules.cel.activation import activate, compile_derived
+from pgrules.cel.facts import parse_facts
+from pgrules.cel.sql import Source, translate
+from tests.integration import sql_generation as generation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrules.cel import Program
+    from pgrules.cel.sql_text import Mode
+
+Connection = psycopg.Connection[Any]
+
+_FACTS = 100
+_RULES_EACH = 50
+_SOURCE = Source("t", "facts")
+
+
+class Setting(NamedTuple):
+    """A kind of rules: their environment, and what generates rules and facts."""
+
+    environment: Environment
+    rule: Any
+    facts: Any
+
+
+def _dynamic_rule(random: Random) -> str:
+    return generation.Rules(random).condition(random.randint(0, 3))
+
+
+SETTINGS = (Setting(Environment(), _dynamic_rule, generation.facts),)
+
+
+class Counts:
+    """Pairs that agreed, pairs that did not, rules that were refused."""
+
+    def __init__(self) -> None:
+        self.pairs = self.failed = self.rules = self.refused = 0
+        self.reasons: dict[str, int] = {}
+
+
+def template_of(compiled: Program, mode: Mode) -> tuple[str, list[str]] | None:
+    made = translate(
+        compiled.tree, compiled.text, compiled.environment, _SOURCE, mode=mode
+    )
+    return None if made.template is None else (made.template, made.arguments)
+
+
+def outcome(compiled: Program, variables: Any) -> bool | None:
+    """True, false or, for an error or a value that is no bool, None."""
+    try:
+        value = compiled.interpret(variables)
+    except CostLimitExceeded:
+        raise
+    except EvaluationError:
+        return None
+    return value if type(value) is bool else None
+
+
+def differences(
+    session: Connection, pairs: int, seed: int, counts: Counts
+) -> Iterator[str]:
+    """What differs, in so many pairs and a few more."""
+    random = Random(seed)  # noqa: S311 - wanted to be repeatable
+    while counts.pairs < pairs:
+        setting = random.choice(SETTINGS)
+        texts = store(session, [setting.facts(random) for _ in range(_FACTS)])
+        fields = compile_derived(setting.environment)
+        limit = setting.environment.limits.cost
+        known = []
+        for number, text in enumerate(texts):
+            try:
+                known.append((number, text, parse_facts(text)))
+            except InvalidFacts:
+                continue
+        for _ in range(_RULES_EACH):
+            text = setting.rule(random)
+            try:
+                compiled = compile_expression(text, setting.environment)
+            except CelError:
+                continue
+            counts.rules += 1
+            made = {
+                mode: template_of(compiled, mode) for mode in ("true", "exact", "false")
+            }
+            if made["true"] is None:
+                counts.refused += 1
+                continue
+            try:
+                rows = ask(session, made)
+            except psycopg.Error as error:
+                counts.failed += 1
+                yield f"{text}\n  {error}"
+                continue
+            for number, facts_text, facts in known:
+                variables = activate(facts, fields, limit)
+                try:
+                    expected = outcome(compiled, variables)
+                except CostLimitExceeded:
+                    continue
+                counts.pairs += 1
+                is_true, exact, is_false = rows[number]
+                if (
+                    (is_true is True) != (expected is True)
+                    or (made["exact"] is not None and exact is not expected)
+                    or (
+                        made["false"] is not None
+                        and (is_false is False) != (expected is False)
+                    )
+                ):
+                    counts.failed += 1
+                    yield (
+                        f"{text}\n  {facts_text}\n  {expected} but"
+                        f" {is_true}, {exact}, {is_false}"
+                    )
+                    break
+
+
+def store(session: Connection, facts: list[str]) -> list[str]:
+    """Keep facts in a table, and give their texts as the server has them."""
+    session.execute("DROP TABLE IF EXISTS pg_temp.t")
+    session.execute("CREATE TEMPORARY TABLE t (n integer, facts jsonb)")
+    session.execute(
+        "INSERT INTO t SELECT n - 1, facts::jsonb"
+        " FROM unnest(%s::text[]) WITH ORDINALITY AS f (facts, n)",
+        [facts],
+    )
+    return [row[0] for row in session.execute("SELECT facts::text FROM t ORDER BY n")]
+
+
+def ask(session: Connection, made: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The outcomes of one rule, in the three modes, for all facts."""
+    texts = []
+    for found in made.values():
+        if found is None:
+            texts.append("NULL")
+            continue
+        template, arguments = found
+        row = session.execute(
+            "SELECT format(%s, VARIADIC %s::text[])", [template, arguments]
+        ).fetchone()
+        assert row is not None
+        texts.append(row[0])
+    query = f"SELECT ({'), ('.join(texts)}) FROM t ORDER BY n"  # noqa: S608
+    with session.transaction():
+        return list(session.execute(query.encode()))  # no parameters: text as it is
+
+
+def main() -> int:
+    """Run as many pairs as the command line says."""
+    pairs = int(sys.argv[1])
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    counts = Counts()
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as session:
+        for difference in differences(session, pairs, seed, counts):
+            sys.stdout.write(f"{difference}\n")
+            if counts.failed > 20:
+                break
+    sys.stdout.write(
+        f"{counts.rules} rules, {counts.refused} refused\n"
+        f"{counts.pairs} passed, {counts.failed} failed\n"
+    )
+    return 1 if counts.failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
