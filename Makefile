@@ -86,8 +86,12 @@ conformance: .venv/.installed ## CEL conformance cases: make conformance SUITE=f
 	@$(python) tests/conformance/run.py '$(SUITE)'
 
 .PHONY: bench
-bench: server-installed ## Medians and ratios; BENCH='one_rule --rounds=1000' for some
+bench: server-installed peers-installed ## Medians and ratios beside other engines; BENCH='many_rules --rounds=20' for some
 	@$(python) -m tests.benchmarks.bench $(BENCH)
+
+.PHONY: peers-installed
+peers-installed: | .venv/.installed
+	@$(tools)/setup.sh node build/peers
 
 .PHONY: demo
 demo: up ## Two tenants' rules over a year of flights; DEMO='--flights=10000' for less

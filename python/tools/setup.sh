@@ -5,6 +5,7 @@
 #   setup.sh containers    Podman, runc, and what builds an image without a registry
 #   setup.sh venv DIR      the Python packages of requirements.lock, and pgrules (editable)
 #   setup.sh re2 DIR       RE2 for the Python that the server embeds, into a folder
+#   setup.sh node DIR      Node, and the packages that the benchmark runs in it, into a folder
 #
 # Debian packages need root or sudo, and only while something is missing. Everything
 # that is said goes to stderr: stdout belongs to the make targets that print an answer.
@@ -184,10 +185,37 @@ install_re2() {
     touch "$folder/.python-$version"
 }
 
+# ---------------------------------------------------------------- Node packages
+
+node_packages=$python_dir/../tests/benchmarks/peers/node
+
+# As package-lock.json says, by npm; the stamp is a copy of that file.
+install_node() {
+    local folder=$1 missing=() output
+    if cmp -s "$node_packages/package-lock.json" "$folder/.installed" && command -v node >/dev/null; then
+        return 0
+    fi
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        update_package_lists
+        apt_install "${missing[@]}"
+    fi
+    say "installing the Node packages of the benchmark"
+    mkdir -p "$folder"
+    cp "$node_packages/package.json" "$node_packages/package-lock.json" "$folder/"
+    output=$(npm ci --prefix "$folder" --no-fund --no-audit --ignore-scripts 2>&1 </dev/null) || {
+        echo "$output"
+        die "npm could not install the packages"
+    }
+    cp "$node_packages/package-lock.json" "$folder/.installed"
+}
+
 case "${1:-}" in
     server) install_server ;;
     containers) install_containers ;;
     venv) install_venv "$2" ;;
     re2) install_re2 "$2" ;;
-    *) die "usage: setup.sh server | containers | venv DIR | re2 DIR" ;;
+    node) install_node "$2" ;;
+    *) die "usage: setup.sh server | containers | venv DIR | re2 DIR | node DIR" ;;
 esac

@@ -1,24 +1,32 @@
 """The workloads of the benchmark, by the name that the command line takes.
 
-A workload is a module with a function ``workload(surroundings)`` that stores what it
-needs and returns a `Workload`. Name a new one here.
+A workload is a module with a function ``workloads(surroundings)`` that stores what it
+needs and yields one `Workload` after the other. The next is asked for, and what it
+holds is given back, when the last has been measured. Name a new one here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import compiling, expressions, one_rule, rule_set
+from . import (
+    compiling,
+    connections,
+    expressions,
+    many_rules,
+    one_rule,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from tests.benchmarks.measuring import Workload
     from tests.benchmarks.surroundings import Surroundings
 
-WORKLOADS: dict[str, Callable[[Surroundings], Workload]] = {
-    "one_rule": one_rule.workload,
-    "rule_set": rule_set.workload,
-    "compiling": compiling.workload,
-    "expressions": expressions.workload,
+WORKLOADS: dict[str, Callable[[Surroundings], Generator[Workload, None, None]]] = {
+    "one_rule": one_rule.workloads,
+    "many_rules": many_rules.workloads,
+    "connections": connections.workloads,
+    "compiling": compiling.workloads,
+    "expressions": expressions.workloads,
 }

@@ -14,6 +14,8 @@ from tests.benchmarks.measuring import Case, Workload
 from .one_rule import EXPRESSION, FACTS
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tests.benchmarks.surroundings import Surroundings
 
 TYPICAL = """
@@ -29,7 +31,7 @@ LARGE = " || ".join(f"(A.B{number} > {number} && has(A.C))" for number in range(
 assert len(LARGE) < 1024
 
 
-def workload(surroundings: Surroundings) -> Workload:
+def workloads(surroundings: Surroundings) -> Generator[Workload, None, None]:
     """Compiling in this process and in the database, never from a cache."""
     surroundings.remove_rules()
     (rule_id,) = surroundings.add_rules([("adult in region", EXPRESSION)])
@@ -54,7 +56,8 @@ def workload(surroundings: Surroundings) -> Workload:
             )
             return connection.execute(statement, parameters).fetchone()
 
-    return Workload(
+    yield Workload(
+        "compiling",
         "Compiling",
         (
             Case(

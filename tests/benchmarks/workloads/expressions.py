@@ -22,7 +22,7 @@ from pgrules.cel.facts import parse_facts
 from tests.benchmarks.measuring import Case, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from tests.benchmarks.surroundings import Surroundings
 
@@ -108,7 +108,7 @@ class Runner:
     aim: str = ""
 
 
-def workload(_: Surroundings) -> Workload:
+def workloads(_: Surroundings) -> Generator[Workload, None, None]:
     """The four rules, from a dict and from JSON text."""
     text = json.dumps(FACTS)
     cases: list[Case] = []
@@ -126,7 +126,8 @@ def workload(_: Surroundings) -> Workload:
                         group=f"{rule.name}, from {source}",
                     )
                 )
-    return Workload(
+    yield Workload(
+        "expressions",
         "Four rules in this process",
         tuple(cases),
         note=(
