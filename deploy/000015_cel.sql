@@ -7676,6 +7676,1314 @@ def exists_one(node: Loop | PairLoop, turns: Turns, condition: Closure) -> Closu
     return is_one
 $cel_interpreter$);
 
+    v_sources := v_sources || jsonb_build_object('key_index', $cel_key_index$"""Access keys as rows of an index, and facts as questions to it.
+
+A key becomes an :class:`Entry`: a *term*, 64 bits of a hash over what the key looks at
+and the values that it wants there, and for a range its two ends. What keys of one form
+look at is their *shape*; the shapes of all keys say which terms some facts have. So an
+index needs to find integers, and intervals around an integer, and nothing else.
+
+Intervals are found as in a relational interval tree (Kriegel, Pötke, Seidl: "Managing
+Intervals Efficiently in Object-Relational Databases", VLDB 2000). Each belongs to one
+node of a binary tree over all coordinates, the topmost that lies in it, which is part
+of the term. The facts' value has one node at each level that could be it; of those at
+or below the value the interval must end at the value or behind, of those above it must
+begin at the value or before. A shape with a range has a row for each level in use.
+
+Hashes may collide, and shapes may be made coarser where a tenant's rules would have too
+many: more rules are then looked at than need be, never fewer.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from itertools import product
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .key_values import (
+    HIGHEST,
+    LOWEST,
+    Attribute,
+    Path,
+    canonical,
+    coordinate,
+    read,
+)
+from .keys import Equal, Key, Keys, first_path, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .facts import Facts
+
+ALWAYS: Final = 0
+"""The term of rules that have no keys; all facts have it."""
+
+# Shapes that keys may have: of several parts, of one, and of a part of a path. Each
+# costs the look-up of facts that have its fields some microseconds.
+_MOST_JOINED: Final = 64
+_MOST_SINGLE: Final = 512
+_MOST_ROOTS: Final = 640
+
+
+class Entry(NamedTuple):
+    """A key in the index; ``low`` and ``high`` are the ends of its range."""
+
+    term: int
+    low: int | None = None
+    high: int | None = None
+
+
+class Questions(NamedTuple):
+    """Which entries of an index hold in some facts.
+
+    Those of one of the ``terms``, without a range; of a term ``above`` if they end at
+    its value or behind it, and of a term ``below`` if they begin there or before.
+    """
+
+    terms: set[int]
+    above: list[tuple[int, int]]
+    below: list[tuple[int, int]]
+
+    def finds(self, entry: Entry) -> bool:
+        """Whether an entry is among those that hold."""
+        term, low, high = entry
+        if low is None or high is None:
+            return term in self.terms
+        return any(t == term and high >= end for t, end in self.above) or any(
+            t == term and low <= end for t, end in self.below
+        )
+
+
+class Shape(NamedTuple):
+    """The attributes that a key's values are of, and its range's with its kind."""
+
+    equals: tuple[Attribute, ...]
+    within: Attribute | None = None
+    kind: str = ""
+
+
+class Shapes:
+    """The shapes of the keys in an index, with the levels of those with a range.
+
+    As text each is a JSON array: the level or null, the values' attributes, and the
+    range's; an attribute is its reading, its prefix's length and its path.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.levels: dict[Shape, set[int]] = {}
+        self.added: list[str] = []
+        self._seeds: dict[Shape, bytes] = {}
+        for text in texts:
+            level, equals, within, kind = json.loads(text)
+            shape = Shape(
+                tuple(map(_attribute, equals)), within and _attribute(within), kind
+            )
+            levels = self.levels.setdefault(shape, set())
+            if level is not None:
+                levels.add(level)
+
+    def _add(self, shape: Shape, level: int | None) -> None:
+        levels = self.levels.get(shape)
+        if levels is None:
+            levels = self.levels[shape] = set()
+        elif level is None or level in levels:
+            return
+        if level is not None:
+            levels.add(level)
+        self.added.append(_text(shape, level))
+
+    def _seed(self, shape: Shape) -> bytes:
+        seed = self._seeds.get(shape)
+        if seed is None:
+            text = _text(shape, None).encode("utf-8", "surrogatepass")
+            seed = self._seeds[shape] = blake2b(text, digest_size=16).digest()
+        return seed
+
+    # Storing
+
+    def entries(self, keys: Keys) -> set[Entry]:
+        """The entries of a rule's keys, whose shapes are added where they are new.
+
+        ``added`` has the texts of those that were.
+        """
+        if keys.always:
+            return {Entry(ALWAYS)}
+        return {self._entry(key) for key in keys.alternatives}
+
+    def _entry(self, key: Key) -> Entry:
+        found, shape = self._suitable(key)
+        values = [equal.value for equal in found.equals]
+        if found.within is None:
+            self._add(shape, None)
+            return Entry(_term(self._seed(shape), values))
+        low, high = found.within.low, found.within.high
+        level, node = _fork(low, high)
+        self._add(shape, level)
+        return Entry(_term(self._seed(shape), values, node), low, high)
+
+    def _suitable(self, key: Key) -> tuple[Key, Shape]:
+        """The key, or a wider one where there are too many shapes already."""
+        for found, most in _coarser(key):
+            within = found.within
+            shape = Shape(
+                tuple([equal.attribute for equal in found.equals]),
+                within and within.attribute,
+                within.kind if within else "",
+            )
+            if shape in self.levels or len(self.levels) < most:
+                return found, shape
+        raise AssertionError("the widest shape is always taken")
+
+    # Looking up
+
+    def questions(self, facts: Facts) -> Questions:
+        """What to ask the index for these facts."""
+        asked = Questions({ALWAYS}, [], [])
+        values: dict[Attribute, list[bytes]] = {}
+        for shape, levels in self.levels.items():
+            parts = []
+            for attribute in shape.equals:
+                found = values.get(attribute)
+                if found is None:
+                    found = values[attribute] = _values(facts, attribute)
+                if not found:
+                    break
+                parts.append(found)
+            else:
+                seed = self._seed(shape)
+                if shape.within is None:
+                    asked.terms.update(_term(seed, each) for each in product(*parts))
+                else:
+                    self._ask(asked, facts, shape, levels, list(product(*parts)))
+        return asked
+
+    def _ask(
+        self,
+        asked: Questions,
+        facts: Facts,
+        shape: Shape,
+        levels: set[int],
+        values: list[tuple[bytes, ...]],
+    ) -> None:
+        """What to ask for a shape with a range."""
+        assert shape.within is not None
+        seed = self._seed(shape)
+        positions = set()
+        for value in read(facts, shape.within):
+            found = coordinate(value)
+            if found is not None and found[0] == shape.kind:
+                positions.add(found[1])
+        for position in positions:
+            for level in levels:
+                node = _node(position, level)
+                asking = asked.above if position >= node else asked.below
+                asking.extend((_term(seed, each, node), position) for each in values)
+
+
+def _attribute(parts: list[str | int | None]) -> Attribute:
+    reading, prefix, *path = parts
+    assert type(reading) is str
+    assert type(prefix) is int
+    return Attribute(tuple(path), reading, prefix)
+
+
+def _listed(attribute: Attribute) -> list[object]:
+    return [attribute.reading, attribute.prefix, *attribute.path]
+
+
+def _text(shape: Shape, level: int | None) -> str:
+    within = None if shape.within is None else _listed(shape.within)
+    return json.dumps([level, list(map(_listed, shape.equals)), within, shape.kind])
+
+
+def _values(facts: Facts, attribute: Attribute) -> list[bytes]:
+    found = (canonical(value) for value in read(facts, attribute))
+    if attribute.reading == "there":
+        return [b"" for _ in found][:1]
+    return list(dict.fromkeys(value for value in found if value is not None))
+
+
+def _term(seed: bytes, values: Iterable[bytes], node: int | None = None) -> int:
+    """The hash of a shape with its values, which is never that of ``ALWAYS``."""
+    parts = [seed]
+    for value in values:
+        parts += (len(value).to_bytes(8, "big"), value)
+    if node is not None:
+        parts.append(node.to_bytes(8, "big", signed=True))
+    digest = blake2b(b"".join(parts), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) or 1
+
+
+def _fork(low: int, high: int) -> tuple[int, int]:
+    """The level and the node of an interval: the topmost node that lies in it."""
+    level = (low - LOWEST ^ high - LOWEST).bit_length()
+    return level, _cleared(high, level - 1) if level else high
+
+
+def _node(position: int, level: int) -> int:
+    """The node of a level that an interval around the position can belong to."""
+    return _cleared(position, level) + (1 << level >> 1) if level else position
+
+
+def _cleared(position: int, bits: int) -> int:
+    """A coordinate whose last bits are those of the lowest coordinate."""
+    return ((position - LOWEST) >> bits << bits) + LOWEST
+
+
+def _coarser(key: Key) -> Iterator[tuple[Key, int]]:
+    """A key and wider ones in its place, each with the shapes that may be before."""
+    parts = [Key((equal,)) for equal in key.equals]
+    if key.within is not None:
+        parts.append(Key((), key.within))
+    if len(parts) > 1:
+        yield key, _MOST_JOINED
+        if key.within is not None and len(key.equals) > 1:
+            yield Key(key.equals), _MOST_JOINED
+    single = min(parts, key=rank)
+    yield single, _MOST_SINGLE
+    path = first_path(single)
+    if len(path) > 1 and type(path[1]) is str:
+        yield _has_key(path[:1], path[1]), _MOST_ROOTS
+    assert type(path[0]) is str
+    yield _has_key((), path[0]), HIGHEST
+
+
+def _has_key(path: Path, name: str) -> Key:
+    """A map that has a key, as a value among the map's keys."""
+    value = canonical(name)
+    assert value is not None
+    return Key((Equal(Attribute((*path, None), "value"), value, name),))
+$cel_key_index$);
+
+    v_sources := v_sources || jsonb_build_object('key_values', $cel_key_values$"""Values of rules and facts in the form in which access keys compare them.
+
+What CEL takes for equal has one canonical form, and what it orders has coordinates in
+that order, 64-bit integers. They may say equal where CEL does not, never the other way:
+an integer stands for the double nearest to it, as it does where CEL compares it with a
+double, and strings are ordered by their first bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import temporal
+from .errors import EvaluationError
+from .reading import read_bytes
+from .temporal import Duration, Timestamp, format_duration, format_timestamp
+from .values import NUMERIC, Uint, Value
+
+if TYPE_CHECKING:
+    from .facts import Facts
+
+LOWEST: Final = -(1 << 63)
+HIGHEST: Final = (1 << 63) - 1
+
+
+class Element:
+    """In a path: one element of a list, or key of a map, the same wherever it is.
+
+    A loop over the list or map makes one for its variable. In the keys of a rule None
+    stands in its place: any element.
+    """
+
+    __slots__ = ()
+
+
+Part = str | int | Element | None
+Path = tuple[Part, ...]
+"""From the facts: names of fields, positions in lists, and for any element None."""
+
+
+class Attribute(NamedTuple):
+    """What a key looks at: a path, and what is made of the value there.
+
+    ``reading`` is ``value``, or the type that its text is converted to: ``timestamp``,
+    ``duration`` or ``bytes``; ``there`` asks only whether the facts have the path. With
+    ``prefix`` it is so many first characters of a string.
+    """
+
+    path: Path
+    reading: str
+    prefix: int = 0
+
+    def closed(self) -> Attribute:
+        """The same, of any element."""
+        path = (None if type(part) is Element else part for part in self.path)
+        return self._replace(path=tuple(path))
+
+
+def canonical(value: Value) -> bytes | None:
+    """A form that equal values share; None for values that no key has."""
+    kind = type(value)
+    if kind is str:
+        return b"s" + str.encode(value, "utf-8", "surrogatepass")
+    if kind is bool:
+        return b"b1" if value else b"b0"
+    if kind in NUMERIC:
+        number = float(value)
+        # Zero has two signs, and NaN is equal to nothing.
+        return None if isnan(number) else b"n" + struct.pack(">d", number + 0.0)
+    if value is None:
+        return b"0"
+    if kind is Timestamp:
+        return b"t%d" % value.nanos
+    if kind is Duration:
+        return b"d%d" % value.nanos
+    return b"y" + bytes(value) if kind is bytes else None
+
+
+def reading_of(value: Value) -> str:
+    """The reading of facts that gives values of this kind."""
+    return _READINGS.get(type(value), "value")
+
+
+_READINGS: Final[dict[type, str]] = {
+    Timestamp: "timestamp",
+    Duration: "duration",
+    bytes: "bytes",
+}
+
+
+def coordinate(value: Value) -> tuple[str, int] | None:
+    """The kind of a value that CEL orders, and its place in the order of this kind.
+
+    None for values that no range has.
+    """
+    kind = type(value)
+    if kind in NUMERIC:
+        number = float(value)
+        if isnan(number):
+            return None
+        (bits,) = struct.unpack(">q", struct.pack(">d", number + 0.0))
+        # The bits of negative numbers run the other way.
+        return "number", bits if bits >= 0 else LOWEST - 1 - bits
+    if kind is str:
+        first = value[:8].encode("utf-8", "surrogatepass")[:8].ljust(8, b"\0")
+        return "string", int.from_bytes(first, "big") + LOWEST
+    if kind is Timestamp:
+        # Microseconds: the years 1 to 9999 have more nanoseconds than 64 bits hold.
+        return "timestamp", value.nanos // 1_000
+    if kind is Duration:
+        return "duration", value.nanos
+    return None
+
+
+def read(facts: Facts, attribute: Attribute) -> list[Value]:
+    """What an attribute is in these facts: no value, one, or one of each element."""
+    found: list[Any] = [facts]
+    for part in attribute.path:
+        if part is None:
+            # The keys of a map are what its loops and ``in`` go through.
+            found = [
+                element
+                for value in found
+                if type(value) is list or type(value) is dict
+                for element in value
+            ]
+        elif type(part) is str:
+            found = [v[part] for v in found if type(v) is dict and part in v]
+        else:
+            assert type(part) is int
+            found = [v[part] for v in found if type(v) is list and part < len(v)]
+        if not found:
+            return found
+    if attribute.reading == "there":
+        return [True]
+    if attribute.prefix:
+        size = attribute.prefix
+        return [v[:size] for v in found if type(v) is str and len(v) >= size]
+    if attribute.reading == "value":
+        return found
+    return [value for each in found for value in _converted(attribute.reading, each)]
+
+
+def _converted(reading: str, value: Any) -> list[Value]:
+    """A fact as a value of another type; nothing where it cannot be one."""
+    try:
+        if type(value) is str:
+            if reading == "timestamp":
+                return [temporal.parse_timestamp(value)]
+            if reading == "duration":
+                return [temporal.parse_duration(value)]
+            return [read_bytes(value)]
+        if reading == "timestamp" and type(value) is int:
+            return [temporal.timestamp_from_seconds(value)]
+        if reading == "timestamp" and type(value) is float and value.is_integer():
+            # Of a field that is declared an int.
+            return [temporal.timestamp_from_seconds(int(value))]
+    except EvaluationError:
+        pass
+    return []
+
+
+def written_path(path: Path) -> str:
+    """A path as CEL selects it; ``[*]`` is any element."""
+    text = ""
+    for part in path:
+        if type(part) is str:
+            if part.isascii() and part.isidentifier():
+                text += f".{part}" if text else part
+            else:
+                text += f"[{written(part)}]" if text else written(part)
+        else:
+            text += f"[{part}]" if type(part) is int else "[*]"
+    return text
+
+
+def written(value: Value) -> str:
+    """A constant as CEL writes it, cut where it is long."""
+    kind = type(value)
+    if kind is str:
+        return json.dumps(value if len(value) <= 60 else value[:57] + "...")
+    if kind is bool:
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if kind is Uint:
+        return f"{int(value)}u"
+    if kind is Timestamp:
+        return f'timestamp("{format_timestamp(value)}")'
+    if kind is Duration:
+        return f'duration("{format_duration(value)}")'
+    return repr(value)
+$cel_key_values$);
+
+    v_sources := v_sources || jsonb_build_object('keys', $cel_keys$"""Access keys: what the facts must have for a rule to be true.
+
+From a rule's checked tree, :func:`access_keys` derives keys of which at least one holds
+in all facts for which the rule is true. An index of keys then finds the rules that may
+match some facts without evaluating the others. A key is a conjunction: values that
+fields are equal to, and perhaps one range that a field lies in.
+
+Keys are derived from what is so when a sub-expression *is true* (or is false, under a
+negation), and when it *has a value*, for which the fields that it reads must be there.
+``&&`` is true only if all its operands are, and so gives the keys of any of them: the
+best are taken, and joined where they can be. ``||`` is true only if one operand is,
+whatever errors the others end in: it gives the keys of all. What is not understood
+gives no key, never a wrong one.
+
+How values become keys, and what facts are asked for, is in ``key_values``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .checked import (
+    Bind,
+    Bound,
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Failure,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    MakeMap,
+    MakeOptionalList,
+    MakeOptionalMap,
+    OptionalField,
+    PairLoop,
+    Variable,
+)
+from .errors import EvaluationError
+from .evaluation import Evaluation
+from .key_values import (
+    HIGHEST,
+    LOWEST,
+    Attribute,
+    Element,
+    Path,
+    canonical,
+    coordinate,
+    reading_of,
+    written,
+    written_path,
+)
+from .standard import STANDARD
+from .types import BYTES, DURATION, TIMESTAMP, ObjectType, unwrapped
+from .values import NUMERIC, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .environment import DerivedField, Environment
+
+MOST_KEYS = 100
+"""Keys of one rule at the most; a rule that would have more is always looked at."""
+
+# Values that one key joins, and the keys that joining operands of && may make.
+_MOST_EQUALS = 3
+_MOST_JOINED = 8
+
+# Sub-expressions looked at, derived fields and bound values each time they are used.
+_MOST_VISITS = 2_000
+
+_LONGEST_PREFIX = 32
+_LONGEST_PATH = 400
+
+
+class Equal(NamedTuple):
+    """A field that has a value, in its canonical form; ``text`` is for people."""
+
+    attribute: Attribute
+    value: bytes
+    text: str
+
+
+class Range(NamedTuple):
+    """A field whose coordinate lies between two, both included."""
+
+    attribute: Attribute
+    kind: str
+    low: int
+    high: int
+    text: str
+
+
+class Key(NamedTuple):
+    """All of these hold."""
+
+    equals: tuple[Equal, ...]
+    within: Range | None = None
+
+    def __str__(self) -> str:
+        texts = [equal.text for equal in self.equals]
+        if self.within is not None:
+            texts.append(self.within.text)
+        return " and ".join(texts)
+
+
+class Keys(NamedTuple):
+    """The keys of which one holds where a rule is true.
+
+    ``always`` is why there are none, so that the rule has to be evaluated for any
+    facts; else it is empty. No keys and no reason: the rule is never true.
+    """
+
+    alternatives: tuple[Key, ...]
+    always: str = ""
+
+    def __str__(self) -> str:
+        if self.always:
+            return f"always: {self.always}"
+        return " or ".join(map(str, self.alternatives)) or "never"
+
+
+NEVER = Keys(())
+_TRUE = Keys((), "it is true for any facts")
+_NOTHING = Keys((), "nothing in it compares a field with a constant")
+_TOO_LARGE = Keys((), "it is too large to look through")
+
+
+def access_keys(tree: Checked, environment: Environment) -> Keys:
+    """The keys of a rule, of which one holds in all facts that it is true for."""
+    derivation = _Derivation(environment.derived)
+    try:
+        found = derivation.holds(tree, {}, True)
+    except (_TooLarge, RecursionError):
+        return _TOO_LARGE
+    return Keys(tuple(dict.fromkeys(map(_closed, found.alternatives))), found.always)
+
+
+class _TooLarge(Exception):
+    """There were more sub-expressions than may be looked at."""
+
+
+class _Place(NamedTuple):
+    """Where in the facts a sub-expression reads.
+
+    ``needed`` is the path that must be there for it to have a value; the value is an
+    ``optional`` where ``path`` need not be. ``of`` is the schema's object that is read
+    as a whole, field by field. A place that is ``opaque`` has a value that says nothing
+    of the facts' own.
+    """
+
+    path: Path
+    needed: Path
+    reading: str = "value"
+    optional: bool = False
+    opaque: bool = False
+    of: ObjectType | None = None
+
+
+class _Part(NamedTuple):
+    """A sub-expression with what the slots in it stand for."""
+
+    node: Checked
+    scope: _Scope
+
+
+_Operand = _Place | _Part
+_Scope = dict[int, _Operand]
+
+_READINGS = {"timestamp": "timestamp", "duration": "duration", "bytes": "bytes"}
+_TYPED = {TIMESTAMP: "timestamp", DURATION: "duration", BYTES: "bytes"}
+
+# The order that is so where another is false, and where the operands change sides.
+_NEGATED = {"_<_": "_>=_", "_<=_": "_>_", "_>_": "_<=_", "_>=_": "_<_"}
+_MIRRORED = {"_<_": "_>_", "_<=_": "_>=_", "_>_": "_<_", "_>=_": "_<=_"}
+_SYMBOLS = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+
+# Functions of constants that are computed here.
+_FOLDED = frozenset(
+    {"-_", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "uint"}
+)
+
+
+class _Derivation:
+    """The derivation of one rule's keys."""
+
+    def __init__(self, derived: Mapping[str, DerivedField]) -> None:
+        self.derived = derived
+        self.left = _MOST_VISITS
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooLarge
+
+    # What must be where a sub-expression is true, or false
+
+    def holds(self, node: Checked, scope: _Scope, wanted: bool) -> Keys:
+        """The keys where the value of a sub-expression is ``wanted``."""
+        self.spend()
+        match node:
+            case Constant(value=value):
+                return _TRUE if value is wanted else NEVER
+            case Chain(operator=operator, operands=operands):
+                found = [self.holds(operand, scope, wanted) for operand in operands]
+                return _any(found) if wanted is (operator == "||") else _all(found)
+            case Choice():
+                return self.chosen(node, scope, wanted)
+            case Invoke():
+                return self.call(node, scope, wanted)
+            case Field(test=True):
+                return self.presence(node, scope, wanted)
+            case Loop(kind=kind) if kind in ("exists", "all", "exists_one"):
+                return self.quantified(node, scope, wanted)
+            case Bind():
+                return self.holds(node.body, self.bind(node, scope), wanted)
+        return self.value(node, scope, wanted)
+
+    def value(self, node: Checked, scope: _Scope, wanted: bool) -> Keys:
+        """As :meth:`holds`, of a field and what else is no operator."""
+        found = []
+        for operand in self.operands(node, scope):
+            if isinstance(operand, _Place):
+                found.append(_equal(operand, wanted))
+            elif operand.node is node:
+                found.append(self.exists(node, scope))
+            else:
+                found.append(self.holds(*operand, wanted))
+        return _any(found)
+
+    def chosen(self, node: Choice, scope: _Scope, wanted: bool) -> Keys:
+        return _any(
+            _all(
+                [
+                    self.holds(node.condition, scope, condition),
+                    self.holds(branch, scope, wanted),
+                ]
+            )
+            for condition, branch in ((True, node.then), (False, node.otherwise))
+        )
+
+    def call(self, node: Invoke, scope: _Scope, wanted: bool) -> Keys:
+        name, arguments = node.function.name, node.arguments
+        if name == "!_":
+            return self.holds(arguments[0], scope, not wanted)
+        if name in ("_==_", "_!=_"):
+            if wanted is (name == "_==_"):
+                return self.compared("_==_", node, scope)
+            return self.exist(arguments, scope)
+        if name in _NEGATED:
+            return self.compared(name if wanted else _NEGATED[name], node, scope)
+        if name == "@in" and wanted:
+            return self.contained(node, scope)
+        if name == "startsWith" and wanted:
+            return self.prefixed(node, scope)
+        if name == "hasValue":
+            return self.has_value(arguments[0], scope, wanted)
+        return self.value(node, scope, wanted)
+
+    def presence(self, node: Field, scope: _Scope, wanted: bool) -> Keys:
+        """``has(a.b)``."""
+        if not wanted:
+            return self.exists(node.operand, scope)
+        found = []
+        for operand in self.operands(node.operand, scope):
+            if isinstance(operand, _Place):
+                inner = _selected(operand, node.name, None)
+                # Of an optional map it asks whether the field is there, too.
+                found.append(_there(inner.path if not inner.opaque else inner.needed))
+            else:
+                found.append(self.exists(*operand))
+        return _any(found)
+
+    def has_value(self, node: Checked, scope: _Scope, wanted: bool) -> Keys:
+        if not wanted:
+            return self.exists(node, scope)
+        return _any(
+            _there(operand.path if operand.optional else operand.needed)
+            if isinstance(operand, _Place)
+            else self.exists(*operand)
+            for operand in self.operands(node, scope)
+        )
+
+    def quantified(self, node: Loop, scope: _Scope, wanted: bool) -> Keys:
+        """Where an ``exists`` is true, or an ``all`` false, it is so of an element."""
+        assert node.condition is not None
+        if wanted is (node.kind == "all"):
+            return self.exists(node.range, scope)
+        of_one = node.kind != "all"
+        found = []
+        for operand in self.operands(node.range, scope):
+            if isinstance(operand, _Place):
+                if operand.optional or operand.opaque or operand.of is not None:
+                    found.append(_there(operand.needed))
+                    continue
+                path = (*operand.path, Element())
+                inner = {**scope, node.slot: _Place(path, operand.needed)}
+                # A loop over nothing needs the list all the same.
+                found.append(
+                    _all(
+                        [
+                            self.holds(node.condition, inner, of_one),
+                            _there(operand.needed),
+                        ]
+                    )
+                )
+            elif type(operand.node) is MakeList:
+                elements = operand.node.elements
+                found += [
+                    self.holds(
+                        node.condition,
+                        {**scope, node.slot: _Part(element, operand.scope)},
+                        of_one,
+                    )
+                    for element in elements
+                ]
+            else:
+                found.append(self.exists(*operand))
+        return _any(found)
+
+    def bind(self, node: Bind, scope: _Scope) -> _Scope:
+        inner = dict(scope)
+        for slot, value in node.bindings:
+            inner[slot] = _Part(value, dict(inner))
+        return inner
+
+    # Comparisons
+
+    def compared(self, operator: str, node: Invoke, scope: _Scope) -> Keys:
+        left, right = node.arguments
+        found = []
+        for one in self.operands(left, scope):
+            for other in self.operands(right, scope):
+                self.spend()
+                found.append(self.pair(operator, one, other))
+        return _any(found)
+
+    def pair(self, operator: str, left: _Operand, right: _Operand) -> Keys:
+        """A comparison of which the operands are known as far as they can be."""
+        constant, value = self.constant(right)
+        if not constant:
+            constant, value = self.constant(left)
+            left, right = right, left
+            operator = _MIRRORED.get(operator, operator)
+        if constant:
+            known, other = self.constant(left)
+            if known:
+                return _decided(operator, other, value)
+            if isinstance(left, _Place):
+                if operator == "_==_":
+                    return _equal(left, value)
+                return _ordered(left, operator, value)
+            if operator == "_==_" and type(value) is bool:
+                return self.holds(*left, value)
+        return _all([self.evaluated(left), self.evaluated(right)])
+
+    def contained(self, node: Invoke, scope: _Scope) -> Keys:
+        """``x in [a, b]``, ``x in {a: b}``, and ``a in xs`` for a field ``xs``."""
+        element, container = node.arguments
+        found = []
+        for holder in self.operands(container, scope):
+            members = _members(holder)
+            if 0 < len(members) <= MOST_KEYS:
+                for part in members:
+                    for member in self.operands(part.node, part.scope):
+                        for one in self.operands(element, scope):
+                            self.spend()
+                            found.append(self.pair("_==_", one, member))
+                continue
+            for one in self.operands(element, scope):
+                self.spend()
+                constant, value = self.constant(one)
+                if (
+                    constant
+                    and isinstance(holder, _Place)
+                    and not (holder.optional or holder.opaque or holder.of)
+                ):
+                    path = (*holder.path, Element())
+                    inside = _equal(_Place(path, holder.needed), value)
+                    found.append(_all([inside, _there(holder.needed)]))
+                else:
+                    found.append(_all([self.evaluated(one), self.evaluated(holder)]))
+        return _any(found)
+
+    def prefixed(self, node: Invoke, scope: _Scope) -> Keys:
+        text, part = node.arguments
+        found = []
+        for one in self.operands(text, scope):
+            for other in self.operands(part, scope):
+                self.spend()
+                constant, prefix = self.constant(other)
+                if not constant or not isinstance(one, _Place):
+                    found.append(_all([self.evaluated(one), self.evaluated(other)]))
+                elif type(prefix) is str:
+                    found.append(_prefix(one, prefix))
+                else:
+                    found.append(NEVER)
+        return _any(found)
+
+    def constant(self, operand: _Operand) -> tuple[bool, Value]:
+        """Whether an operand is a constant, and its value."""
+        if isinstance(operand, _Place):
+            return False, None
+        node = operand.node
+        if type(node) is Constant:
+            return True, node.value
+        if type(node) is Invoke and node.function.name in _FOLDED:
+            values = [self.constant(_Part(n, operand.scope)) for n in node.arguments]
+            if all(known for known, _ in values):
+                state = Evaluation({}, 1_000)
+                try:
+                    return True, node.function.implementation(
+                        state, *[value for _, value in values]
+                    )
+                except EvaluationError:
+                    return False, None
+        return False, None
+
+    # What must be for a sub-expression to have a value at all
+
+    def evaluated(self, operand: _Operand) -> Keys:
+        if isinstance(operand, _Place):
+            return _there(operand.needed)
+        return self.exists(*operand)
+
+    def exist(self, nodes: Iterable[Checked], scope: _Scope) -> Keys:
+        return _all([self.exists(node, scope) for node in nodes])
+
+    def exists(self, node: Checked, scope: _Scope) -> Keys:
+        """The keys where a sub-expression has a value and no error."""
+        self.spend()
+        found = []
+        for operand in self.operands(node, scope):
+            if isinstance(operand, _Place):
+                found.append(_there(operand.needed))
+            elif operand.node is node:
+                found.append(self.strict(node, scope))
+            else:
+                found.append(self.exists(*operand))
+        return _any(found)
+
+    def strict(self, node: Checked, scope: _Scope) -> Keys:
+        """As :meth:`exists`, by the parts that are evaluated in any case."""
+        match node:
+            case Invoke(function=function, arguments=arguments):
+                if function.deferred is not None:
+                    return self.exists(arguments[0], scope)
+                return self.exist(arguments, scope)
+            case Field(operand=operand) | OptionalField(operand=operand):
+                return self.exists(operand, scope)
+            case Choice(condition=condition):
+                return self.exists(condition, scope)
+            case Loop(range=looped) | PairLoop(range=looped):
+                return self.exists(looped, scope)
+            case MakeList() | MakeMap() | MakeOptionalList() | MakeOptionalMap():
+                return self.exist(node.children(), scope)
+            case Bind():
+                return self.exists(node.body, self.bind(node, scope))
+            case Failure():
+                return NEVER
+        return _NOTHING
+
+    # What a sub-expression reads
+
+    def operands(self, node: Checked, scope: _Scope) -> list[_Operand]:
+        """What the value of a sub-expression can be, each a place or a constant.
+
+        More than one where it depends on the facts: a derived field is what the facts
+        have for it or else its expression. What is neither stays the node itself.
+        """
+        self.spend()
+        match node:
+            case Variable(name=name):
+                field = self.derived.get(name)
+                if field is not None:
+                    return [_supplied(field), *self.operands(field.tree, {})]
+                if node.fallback is None:
+                    return [_Place((name,), (name,), of=node.conversion)]
+            case Local(slot=slot) | Bound(slot=slot):
+                bound = scope.get(slot)
+                if isinstance(bound, _Part):
+                    return self.operands(*bound)
+                if bound is not None:
+                    return [bound]
+            case Field(operand=inner, name=name, test=False):
+                return self.selected(node, inner, name, scope, node.conversion)
+            case OptionalField(operand=inner, name=name):
+                found = self.selected(node, inner, name, scope, node.conversion)
+                return [_optionally(operand) for operand in found]
+            case Choice(then=then, otherwise=otherwise):
+                return [*self.operands(then, scope), *self.operands(otherwise, scope)]
+            case Bind():
+                return self.operands(node.body, self.bind(node, scope))
+            case Invoke():
+                return self.computed(node, scope)
+        return [_Part(node, scope)]
+
+    def selected(
+        self,
+        node: Checked,
+        inner: Checked,
+        name: str | int,
+        scope: _Scope,
+        conversion: str | None,
+    ) -> list[_Operand]:
+        return [
+            _selected(operand, name, conversion)
+            if isinstance(operand, _Place)
+            else _Part(node, scope)
+            for operand in self.operands(inner, scope)
+        ]
+
+    def computed(self, node: Invoke, scope: _Scope) -> list[_Operand]:
+        name, arguments = node.function.name, node.arguments
+        if name == "dyn":
+            return self.operands(arguments[0], scope)
+        if name in ("_[_]", "_[?_]"):
+            known, key = self.constant(_Part(arguments[1], scope))
+            part = _part(key) if known else None
+            if part is not None:
+                found = self.selected(node, arguments[0], part, scope, None)
+                if name == "_[_]":
+                    return found
+                return [_optionally(operand) for operand in found]
+        elif name in ("orValue", "value"):
+            found = []
+            for operand in self.operands(arguments[0], scope):
+                if not isinstance(operand, _Place):
+                    return [_Part(node, scope)]
+                # What the facts have is what it gives, if they have it.
+                found.append(operand._replace(needed=operand.path, optional=False))
+            if name == "orValue":
+                found += self.operands(arguments[1], scope)
+            return found
+        elif name in ("timestamp", "duration"):
+            found = []
+            for operand in self.operands(arguments[0], scope):
+                if isinstance(operand, _Place) and operand.reading in ("value", name):
+                    found.append(operand._replace(reading=name))
+                elif isinstance(operand, _Place):
+                    found.append(operand._replace(opaque=True))
+                else:
+                    return [_Part(node, scope)]
+            return found
+        return [_Part(node, scope)]
+
+
+def _supplied(field: DerivedField) -> _Place:
+    """What the facts have for a derived field, which then is not computed."""
+    path = (field.name,)
+    of = unwrapped(field.type)
+    # Parts of lists, maps and objects may be converted each to a type of its own.
+    parted = type(of) is ObjectType or bool(of.parameters)
+    return _Place(path, path, _TYPED.get(of, "value"), opaque=parted)
+
+
+def _selected(place: _Place, name: str | int, conversion: str | None) -> _Place:
+    """A field or an element of what is at a place."""
+    if place.opaque:
+        return place
+    declared = conversion
+    if place.of is not None and declared is None:
+        declared = place.of.declared.get(name) if type(name) is str else None
+    if (
+        place.reading != "value"
+        or (place.of is not None and declared is None)
+        or sum(len(str(part)) for part in place.path) + len(str(name)) > _LONGEST_PATH
+    ):
+        return place._replace(opaque=True)
+    path = (*place.path, name)
+    return _Place(
+        path,
+        place.needed if place.optional else path,
+        _READINGS.get(declared or "", "value"),
+        place.optional,
+    )
+
+
+def _optionally(operand: _Operand) -> _Operand:
+    """The same, where it need not be there."""
+    if not isinstance(operand, _Place) or operand.opaque:
+        return operand
+    needed = operand.needed
+    if needed == operand.path:
+        needed = needed[:-1]
+    return operand._replace(needed=needed, optional=True)
+
+
+def _part(key: Value) -> str | int | None:
+    """The part of a path that an index is: a name, or a position in a list."""
+    if type(key) is str:
+        return key
+    if type(key) in NUMERIC and 0 <= key < 1 << 31 and key % 1 == 0:
+        return int(key)
+    return None
+
+
+def _members(holder: _Operand) -> list[_Part]:
+    """The elements of a list, or the keys of a map, that the expression makes."""
+    if isinstance(holder, _Part):
+        node = holder.node
+        if type(node) is MakeList:
+            return [_Part(element, holder.scope) for element in node.elements]
+        if type(node) is MakeMap:
+            return [_Part(key, holder.scope) for key, _ in node.entries]
+    return []
+
+
+# Keys of one comparison
+
+
+def _one(equal: Equal) -> Keys:
+    return Keys((Key((equal,)),))
+
+
+def _there(path: Path) -> Keys:
+    return _one(Equal(Attribute(path, "there"), b"", f"has({written_path(path)})"))
+
+
+def _says_nothing(place: _Place) -> bool:
+    return place.opaque or place.optional or place.of is not None
+
+
+def _equal(place: _Place, value: Value) -> Keys:
+    """``place == value``."""
+    found = canonical(value)
+    # Null is what a declared timestamp is where the facts have null.
+    reading = "value" if value is None else reading_of(value)
+    if (
+        _says_nothing(place)
+        or found is None
+        or (place.reading != reading and value is not None)
+    ):
+        return _there(place.needed)
+    text = f"{written_path(place.path)} == {written(value)}"
+    return _one(Equal(Attribute(place.path, reading), found, text))
+
+
+def _ordered(place: _Place, operator: str, value: Value) -> Keys:
+    """``place < value`` and the like; the ends are included in any case."""
+    found = coordinate(value)
+    if _says_nothing(place) or found is None or place.reading != reading_of(value):
+        return _there(place.needed)
+    kind, position = found
+    symbol = _SYMBOLS[operator]
+    low, high = (LOWEST, position) if symbol[0] == "<" else (position, HIGHEST)
+    text = f"{written_path(place.path)} {symbol} {written(value)}"
+    attribute = Attribute(place.path, place.reading)
+    return Keys((Key((), Range(attribute, kind, low, high, text)),))
+
+
+def _prefix(place: _Place, prefix: str) -> Keys:
+    """``place.startsWith(prefix)``."""
+    cut = prefix[:_LONGEST_PREFIX]
+    found = canonical(cut)
+    if _says_nothing(place) or not cut or place.reading != "value" or found is None:
+        return _there(place.needed)
+    text = f"{written_path(place.path)}.startsWith({written(cut)})"
+    return _one(Equal(Attribute(place.path, "value", len(cut)), found, text))
+
+
+def _decided(operator: str, left: Value, right: Value) -> Keys:
+    """A comparison of two constants."""
+    try:
+        true = STANDARD[operator].implementation(Evaluation({}, 1_000_000), left, right)
+    except EvaluationError:
+        return NEVER
+    return _TRUE if true else NEVER
+
+
+# Keys of several
+
+
+def _any(found: Iterable[Keys]) -> Keys:
+    """The keys of a disjunction: all of them."""
+    alternatives: dict[Key, None] = {}
+    for keys in found:
+        if keys.always:
+            return keys
+        alternatives.update(dict.fromkeys(keys.alternatives))
+    if len(alternatives) > MOST_KEYS:
+        alternatives = {
+            Key(
+                (Equal(Attribute(path, "there"), b"", f"has({written_path(path)})"),)
+            ): None
+            for path in map(first_path, alternatives)
+        }
+    if len(alternatives) > MOST_KEYS:
+        return Keys((), f"it has more than {MOST_KEYS} alternatives")
+    return Keys(tuple(alternatives))
+
+
+def first_path(key: Key) -> Path:
+    """A path of the facts that a key is about."""
+    attribute = key.equals[0].attribute if key.equals else None
+    if attribute is None:
+        assert key.within is not None
+        attribute = key.within.attribute
+    return attribute.path
+
+
+def _all(found: list[Keys]) -> Keys:
+    """The keys of a conjunction: the best, joined with others where that is cheap."""
+    if NEVER in found:
+        return NEVER
+    useful = sorted((keys for keys in found if not keys.always), key=_rank)
+    if not useful:
+        return found[0] if found else _TRUE
+    best, *others = useful
+    for keys in others:
+        if len(best.alternatives) * len(keys.alternatives) > _MOST_JOINED:
+            continue
+        joined = [
+            both
+            for one in best.alternatives
+            for other in keys.alternatives
+            if (both := _joined(one, other)) is not None
+        ]
+        best = Keys(tuple(dict.fromkeys(joined)))
+    return best
+
+
+def _rank(keys: Keys) -> tuple[int, int]:
+    worst = max(map(rank, keys.alternatives), default=0)
+    return worst, len(keys.alternatives)
+
+
+_WEAK = 50
+
+
+def rank(key: Key) -> int:
+    """How many facts a key is taken to hold in: the lower, the fewer."""
+    found = min((_rank_of_equal(equal) for equal in key.equals), default=100)
+    within = key.within
+    if within is not None:
+        two_sided = within.low > LOWEST and within.high < HIGHEST
+        found = min(found, 30 if two_sided else 55)
+    return found + is_repeated(key)
+
+
+def _rank_of_equal(equal: Equal) -> int:
+    if equal.attribute.reading == "there":
+        return 60
+    if equal.attribute.prefix:
+        return 40 - min(8, equal.attribute.prefix)
+    # There are two booleans and one null.
+    return _WEAK if equal.value[:1] in (b"b", b"0") else 10
+
+
+def is_repeated(key: Key) -> bool:
+    """Whether it is of the elements of a list, any of which may be meant."""
+    paths = [equal.attribute.path for equal in key.equals]
+    if key.within is not None:
+        paths.append(key.within.attribute.path)
+    return any(part is None or type(part) is Element for p in paths for part in p)
+
+
+def _joined(one: Key, other: Key) -> Key | None:
+    """A key for both; None where they contradict each other."""
+    within = _narrowed(one.within, other.within)
+    if is_repeated(one) or is_repeated(other):
+        # Only of one and the same element anything can be said together.
+        if within is not None and not one.equals and not other.equals:
+            if within.low > within.high:
+                return None
+            if _same_field(one.within, other.within):
+                return Key((), within)
+        return min(one, other, key=rank)
+    equals: dict[Attribute, Equal] = {}
+    for equal in (*one.equals, *other.equals):
+        known = equals.setdefault(equal.attribute, equal)
+        if known.value != equal.value:
+            return None
+    if within is not None and within.low > within.high:
+        return None
+    telling = [e for e in equals.values() if e.attribute.reading != "there"]
+    if telling or within is not None:
+        if any(_says_all(e, within) for e in telling):
+            within = None
+        telling.sort(key=_rank_of_equal)
+        return Key(tuple(telling[:_MOST_EQUALS]), within)
+    # Of the fields that must be there, the one further down says more.
+    return Key((max(equals.values(), key=lambda e: len(e.attribute.path)),))
+
+
+def _says_all(equal: Equal, within: Range | None) -> bool:
+    """Whether a value makes a range of the same field superfluous."""
+    return (
+        within is not None
+        and equal.attribute == within.attribute
+        and not equal.attribute.prefix
+    )
+
+
+def _same_field(one: Range | None, other: Range | None) -> bool:
+    if one is None or other is None:
+        return False
+    return one.attribute == other.attribute and one.kind == other.kind
+
+
+def _narrowed(one: Range | None, other: Range | None) -> Range | None:
+    """The intersection of two ranges of a field, or the better of two others."""
+    if one is None or other is None:
+        return one or other
+    if not _same_field(one, other):
+        return min(one, other, key=lambda within: rank(Key((), within)))
+    low, high = max(one.low, other.low), min(one.high, other.high)
+    texts = dict.fromkeys(
+        within.text
+        for within in (one, other)
+        if within.low == low > LOWEST or within.high == high < HIGHEST
+    )
+    return one._replace(low=low, high=high, text=" and ".join(texts))
+
+
+def _closed(key: Key) -> Key:
+    """A key without the elements' identities, its values in one order."""
+    equals = sorted(
+        (equal._replace(attribute=equal.attribute.closed()) for equal in key.equals),
+        key=repr,
+    )
+    within = key.within
+    if within is not None:
+        within = within._replace(attribute=within.attribute.closed())
+    return Key(tuple(equals), within)
+$cel_keys$);
+
     v_sources := v_sources || jsonb_build_object('lexer', $cel_lexer$"""Source text to tokens (cel-spec, "Syntax", lexical part).
 
 String and number literals leave the lexer as values; what a name means is left to
@@ -9741,7 +11049,8 @@ def _whole(value: float) -> int:
     raise _Mismatch
 
 
-def _bytes(text: str) -> bytes:
+def read_bytes(text: str) -> bytes:
+    """Base64 text as bytes; raises :class:`EvaluationError` for other text."""
     import binascii
 
     # Standard and URL-safe alphabet, with or without padding, as protobuf's JSON.
@@ -9758,7 +11067,7 @@ _CONVERSIONS: Final[dict[tuple[str, type], Callable[..., Value]]] = {
     ("int", float): _whole,
     ("int64", float): _whole,
     ("float64", int): float,
-    ("bytes", str): _bytes,
+    ("bytes", str): read_bytes,
     ("double", int): float,
     ("double", str): numbers.parse_double,
     ("timestamp", str): temporal.parse_timestamp,

@@ -152,3 +152,118 @@ def declared_facts(random: Random) -> Facts:
     if random.random() < 0.1:
         found["D"] = random.choice(_SCALARS)
     return found
+
+
+# Rules as people write them: fields compared with constants, which have access keys.
+
+_CONSTANTS: Final = (
+    *_LITERALS, "-0.0", "2", "3", "'abc'", "9007199254740992", "1e300", "double('NaN')",
+    "optional.of(1)", "optional.none()", "b'a'", "timestamp(0)", "-duration('-90s')",
+)  # fmt: skip
+_ORDERS: Final = ("<", "<=", ">", ">=")
+_LISTS: Final = (
+    *_MEMBERS, "[]", "[null, true]", "['a', b'a', 2u]", "{'a': 1, 'k': 2}", "{1: 2}",
+    "[a, 1]", "[timestamp(0)]", "['', 'abc', 2.0]",
+)  # fmt: skip
+
+
+def _field(random: Random, roots: tuple[str, ...]) -> str:
+    """A field of the facts, read in one of the ways there are."""
+    root, name = random.choice(roots), random.choice(_FIELDS)
+    kind = random.random()
+    if kind < 0.3:
+        return root
+    if kind < 0.7:
+        return f"{root}.{name}"
+    if kind < 0.75:
+        return f"{root}[{random.choice((repr(name), '0', '1', '1.0', '-1', '2u'))}]"
+    if kind < 0.8:
+        return f"{root}.{name}.{random.choice(_FIELDS)}"
+    if kind < 0.83:
+        return f"dyn({root}.{name})"
+    if kind < 0.87:
+        return f"{random.choice(('timestamp', 'duration', 'int'))}({root}.{name})"
+    if kind < 0.9:
+        return f"{root}.?{name}"
+    optional = random.choice((f"{root}.?{name}", f"{root}[?'{name}']"))
+    more = random.choice(("", f".?{random.choice(_FIELDS)}", f".{name}"))
+    if kind < 0.98:
+        return f"{optional}{more}.orValue({random.choice(_CONSTANTS)})"
+    return f"{optional}{more}.value()"
+
+
+def rule(
+    random: Random, depth: int, names: tuple[str, ...] = NAMES, bound: str = ""
+) -> str:
+    """The text of a rule over ``names`` and the macro variables ``bound``."""
+
+    def part() -> str:
+        return rule(random, depth - 1, names, bound)
+
+    roots = (*names, *bound, *bound)
+    field = _field(random, roots)
+    if random.random() < 0.06:
+        return expression(random, 2, names, bound)
+    kind = random.random()
+    if depth > 0 and kind < 0.6:
+        if kind < 0.24:
+            return f"({part()} && {part()})"
+        if kind < 0.4:
+            return f"({part()} || {part()})"
+        if kind < 0.46:
+            return f"!({part()})"
+        if kind < 0.5:
+            return f"({part()} ? {part()} : {part()})"
+        variable = random.choice("xyz")
+        body = rule(random, depth - 1, names, bound + variable)
+        if kind < 0.53:
+            return f"cel.bind({variable}, {random.choice((field, part()))}, {body})"
+        looped = random.choice(
+            ("xs", "m.a", "m", "[1, 'a']", field, random.choice(roots))
+        )
+        macro = random.choice(("all", "exists", "exists_one"))
+        return f"{looped}.{macro}({variable}, {body})"
+    kind = random.random()
+    constant = random.choice(_CONSTANTS)
+    if kind < 0.35:
+        sides = (field, constant) if random.random() < 0.8 else (constant, field)
+        return random.choice(("{} == {}", "{} == {}", "{} != {}")).format(*sides)
+    if kind < 0.65:
+        sides = (field, constant) if random.random() < 0.8 else (constant, field)
+        return f"{sides[0]} {random.choice(_ORDERS)} {sides[1]}"
+    if kind < 0.75:
+        return f"({field} in {random.choice(_LISTS)})"
+    if kind < 0.8:
+        return f"({constant} in {field})"
+    if kind < 0.86:
+        return f"{field}.startsWith({random.choice(_LITERALS)})"
+    if kind < 0.9:
+        root = random.choice(roots)
+        return f"has({root}{random.choice(('', '.?a'))}.{random.choice(_FIELDS)})"
+    if kind < 0.93:
+        return f"{random.choice(roots)}.?{random.choice(_FIELDS)}.hasValue()"
+    return field
+
+
+KEY_DOCUMENT: Final = """{
+    "schema": {
+        "m": {"a": "int", "b": "float64", "c": "string", "k": "bool"},
+        "a": {"a": "timestamp", "b": "duration", "c": "bytes", "k": "int64"}
+    },
+    "derived": {
+        "D": "m.a + 1", "E": "m.b > 1.0", "F": "m.c", "G": "E && F == 'a' || m.k",
+        "H": "a.a", "I": "timestamp(a.k)", "J": "[m.a, 1]", "K": "a", "L": "a.?c"
+    }
+}"""
+KEY_NAMES: Final = ("m", "m", "a", *"DEFGHIJKL")
+
+
+def key_facts(random: Random) -> Facts:
+    """Facts for ``KEY_DOCUMENT``, which now and then supply derived fields."""
+    found = declared_facts(random)
+    for name in "DEFGHIJKL":
+        if random.random() < 0.06:
+            found[name] = random.choice(
+                (*_SCALARS, "2020-01-01T01:00:00+01:00", ["a", 1], {"a": 1, "c": "YQ"})
+            )
+    return found

@@ -186,7 +186,8 @@ def _whole(value: float) -> int:
     raise _Mismatch
 
 
-def _bytes(text: str) -> bytes:
+def read_bytes(text: str) -> bytes:
+    """Base64 text as bytes; raises :class:`EvaluationError` for other text."""
     import binascii
 
     # Standard and URL-safe alphabet, with or without padding, as protobuf's JSON.
@@ -203,7 +204,7 @@ _CONVERSIONS: Final[dict[tuple[str, type], Callable[..., Value]]] = {
     ("int", float): _whole,
     ("int64", float): _whole,
     ("float64", int): float,
-    ("bytes", str): _bytes,
+    ("bytes", str): read_bytes,
     ("double", int): float,
     ("double", str): numbers.parse_double,
     ("timestamp", str): temporal.parse_timestamp,
