@@ -8326,7 +8326,14 @@ class _Part(NamedTuple):
 _Operand = _Place | _Part
 _Scope = dict[int, _Operand]
 
-_READINGS = {"timestamp": "timestamp", "duration": "duration", "bytes": "bytes"}
+# How facts of a declared type are read; of other types, such as lists, the parts may
+# be converted.
+_READINGS = {
+    **dict.fromkeys(("int", "int64", "float64", "string", "bool", "dyn"), "value"),
+    "timestamp": "timestamp",
+    "duration": "duration",
+    "bytes": "bytes",
+}
 _TYPED = {TIMESTAMP: "timestamp", DURATION: "duration", BYTES: "bytes"}
 
 # The order that is so where another is false, and where the operands change sides.
@@ -8634,7 +8641,7 @@ class _Derivation:
                 if field is not None:
                     return [_supplied(field), *self.operands(field.tree, {})]
                 if node.fallback is None:
-                    return [_Place((name,), (name,), of=node.conversion)]
+                    return [_variable(name, node.conversion)]
             case Local(slot=slot) | Bound(slot=slot):
                 bound = scope.get(slot)
                 if isinstance(bound, _Part):
@@ -8704,6 +8711,15 @@ class _Derivation:
         return [_Part(node, scope)]
 
 
+def _variable(name: str, conversion: ObjectType | str | None) -> _Place:
+    """A fact by its name."""
+    path = (name,)
+    if isinstance(conversion, ObjectType):
+        return _Place(path, path, of=conversion)
+    reading = "value" if conversion is None else _READINGS.get(conversion)
+    return _Place(path, path, reading or "value", opaque=reading is None)
+
+
 def _supplied(field: DerivedField) -> _Place:
     """What the facts have for a derived field, which then is not computed."""
     path = (field.name,)
@@ -8727,11 +8743,13 @@ def _selected(place: _Place, name: str | int, conversion: str | None) -> _Place:
     ):
         return place._replace(opaque=True)
     path = (*place.path, name)
+    reading = "value" if declared is None else _READINGS.get(declared)
     return _Place(
         path,
         place.needed if place.optional else path,
-        _READINGS.get(declared or "", "value"),
+        reading or "value",
         place.optional,
+        opaque=reading is None,
     )
 
 
