@@ -103,6 +103,9 @@ class Derived(NamedTuple):
 
 Fields = dict[str, Derived]
 
+# How the message of an evaluation begins that failed in a derived field.
+_DERIVED = "derived field "
+
 
 def compile_derived(environment: Environment) -> Fields:
     """The programs of an environment's derived fields, by name."""
@@ -161,9 +164,16 @@ class Activation(dict[str, Any]):
                 failure = self._failures[name] = error
             else:
                 return value
-        # Each reader places the error in its own expression.
-        message = f"derived field {name}: {failure.message}"
-        raise EvaluationError(message, hint=failure.hint) from failure
+        # Each reader places the error in its own expression. Of a chain of fields the
+        # ends are named, the one that is read and the one that failed: a chain can be
+        # hundreds of fields long.
+        reason = failure.message
+        inner = reason.partition(": ")[2]
+        if reason.startswith(_DERIVED) and inner.startswith(_DERIVED):
+            reason = inner
+        raise EvaluationError(
+            f"{_DERIVED}{name}: {reason}", hint=failure.hint
+        ) from failure
 
     def _derive(self, name: str, field: DerivedField, program: Program) -> Value:
         state = Evaluation(self, self._left, self._interrupted)

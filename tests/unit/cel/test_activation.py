@@ -70,6 +70,13 @@ class TestDerivedFields:
                 compile_(text, of).evaluate(held)
             assert str(caught.value) == message
 
+    def test_of_a_chain_that_fails_the_ends_are_named(self) -> None:
+        of = environment(A="1 / x", B="A + 1", C="B + 1", D="C + 1")
+        with pytest.raises(EvaluationError) as caught:
+            evaluate("D", of, x=0)
+        message = "line 1, column 1: derived field D: derived field A: divide by zero"
+        assert str(caught.value) == message
+
     def test_share_one_cost_limit(self) -> None:
         loops = "xs.all(x, xs.all(y, y >= 0))"
         of = environment(A=loops, B=loops)
