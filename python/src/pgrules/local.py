@@ -11,6 +11,7 @@ import json
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from .batch import prepared
 from .cel import EvaluationError, InvalidExpression
 from .cel.activation import activate
 from .cel.facts import facts_from_mapping
@@ -22,7 +23,7 @@ from .programs import EMPTY, TenantEnvironment, compiled, program
 from .translate import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from .cel import Problem
@@ -52,15 +53,41 @@ class LocalEvaluator:
         rule, environment, variables = self._prepare("evaluate rule", rule_id, facts)
         return _evaluate(rule, environment, variables, trace=trace)
 
-    def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+    def evaluate_all(
+        self, facts: Mapping[str, object], *, matched_only: bool
+    ) -> list[EvaluationResult]:
         """See `Evaluator.evaluate_all`."""
         with translated("evaluate all rules"):
             values = facts_from_mapping(facts)
-        with self._reading() as environment:
-            rules = self._store.list_active()
-        # One activation: a derived field is computed once, however many rules read it.
-        variables = _activated(values, environment)
-        return [_evaluate(rule, environment, variables, trace=False) for rule in rules]
+        (results,) = self._each([values])
+        return _matched(results) if matched_only else results
+
+    def evaluate_batch(
+        self, rule_id: UUID | str, batch: Iterable[Mapping[str, object]]
+    ) -> list[EvaluationResult]:
+        """See `Evaluator.evaluate_batch`."""
+        operation = "evaluate rule over a batch"
+        wanted = as_rule_id(rule_id, operation=operation)
+        elements = prepared(facts_from_mapping, batch, operation, wanted)
+        rule, environment = self._found(operation, wanted)
+        return [
+            _evaluate(rule, environment, _activated(values, environment), trace=False)
+            for values in elements
+        ]
+
+    def match_rules(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+        """See `Evaluator.match_rules`."""
+        with translated("match rules"):
+            values = facts_from_mapping(facts)
+        (results,) = self._each([values])
+        return _matched(results)
+
+    def match_rules_batch(
+        self, batch: Iterable[Mapping[str, object]]
+    ) -> list[list[EvaluationResult]]:
+        """See `Evaluator.match_rules_batch`."""
+        elements = prepared(facts_from_mapping, batch, "match rules over a batch")
+        return [_matched(results) for results in self._each(elements)]
 
     def check(self, expression: str) -> list[Problem]:
         """See `Evaluator.check`."""
@@ -111,12 +138,29 @@ class LocalEvaluator:
         wanted = as_rule_id(rule_id, operation=operation)
         with translated(operation, wanted):
             values = facts_from_mapping(facts)
+        rule, environment = self._found(operation, wanted)
+        return rule, environment, _activated(values, environment)
+
+    def _found(self, operation: str, wanted: UUID) -> tuple[Rule, TenantEnvironment]:
+        """The rule of this id, and its environment as of the same moment."""
         try:
             with self._reading() as environment:
-                rule = self._store.get(wanted)
+                return self._store.get(wanted), environment
         except RuleNotFound as error:
             raise RuleNotFound(operation=operation, subject=wanted) from error
-        return rule, environment, _activated(values, environment)
+
+    def _each(self, elements: Iterable[dict[str, Any]]) -> list[list[EvaluationResult]]:
+        """The results of all active rules, those of one moment, over each facts."""
+        with self._reading() as environment:
+            rules = self._store.list_active()
+        found = []
+        for values in elements:
+            # A derived field is computed once, however many rules read it.
+            variables = _activated(values, environment)
+            found.append(
+                [_evaluate(rule, environment, variables, trace=False) for rule in rules]
+            )
+        return found
 
 
 def _activated(
@@ -124,6 +168,10 @@ def _activated(
 ) -> dict[str, Any]:
     limit = environment.environment.limits.cost
     return activate(values, environment.fields, limit)
+
+
+def _matched(results: Iterable[EvaluationResult]) -> list[EvaluationResult]:
+    return [result for result in results if result.matched]
 
 
 def _evaluate(

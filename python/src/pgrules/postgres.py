@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from .batch import prepared
 from .cel import InvalidExpression
 from .cel.facts import facts_to_json
 from .errors import CompilationError, PgRulesError, RuleNotFound
@@ -87,7 +88,22 @@ FROM rules.evaluate(%s, %s::jsonb, %s)
 
 EVALUATE_ALL: Final = """
 SELECT rule_id, rule_name, matched, error, trace::text
-FROM rules.evaluate_all(%s::jsonb)
+FROM rules.evaluate_all(%s::jsonb, %s)
+"""
+
+EVALUATE_BATCH: Final = """
+SELECT rule_id, rule_name, matched, error, trace::text
+FROM rules.evaluate_batch(%s, %s::text[]::jsonb[])
+"""
+
+MATCH_RULES: Final = """
+SELECT rule_id, rule_name, matched, error, trace::text
+FROM rules.evaluate_all(%s::jsonb, true)
+"""
+
+MATCH_RULES_BATCH: Final = """
+SELECT element, rule_id, rule_name
+FROM rules.match_rules_batch(%s::text[]::jsonb[])
 """
 
 COST: Final = """
@@ -187,13 +203,47 @@ class PostgresEvaluator:
             cursor.execute(EVALUATE, (wanted, given, trace))
             return _results(cursor.fetchall())[0]
 
-    def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+    def evaluate_all(
+        self, facts: Mapping[str, object], *, matched_only: bool
+    ) -> list[EvaluationResult]:
         """See `Evaluator.evaluate_all`."""
         operation = "evaluate all rules"
         given = _facts(facts, operation)
         with self._session.transaction(operation) as cursor:
-            cursor.execute(EVALUATE_ALL, (given,))
+            cursor.execute(EVALUATE_ALL, (given, bool(matched_only)))
             return _results(cursor.fetchall())
+
+    def evaluate_batch(
+        self, rule_id: UUID | str, batch: Iterable[Mapping[str, object]]
+    ) -> list[EvaluationResult]:
+        """See `Evaluator.evaluate_batch`."""
+        operation = "evaluate rule over a batch"
+        wanted = as_rule_id(rule_id, operation=operation)
+        given = prepared(facts_to_json, batch, operation, wanted)
+        with self._session.transaction(operation, wanted) as cursor:
+            cursor.execute(EVALUATE_BATCH, (wanted, given))
+            return _results(cursor.fetchall())
+
+    def match_rules(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+        """See `Evaluator.match_rules`."""
+        operation = "match rules"
+        given = _facts(facts, operation)
+        with self._session.transaction(operation) as cursor:
+            cursor.execute(MATCH_RULES, (given,))
+            return _results(cursor.fetchall())
+
+    def match_rules_batch(
+        self, batch: Iterable[Mapping[str, object]]
+    ) -> list[list[EvaluationResult]]:
+        """See `Evaluator.match_rules_batch`."""
+        operation = "match rules over a batch"
+        given = prepared(facts_to_json, batch, operation)
+        found: list[list[EvaluationResult]] = [[] for _ in given]
+        with self._session.transaction(operation) as cursor:
+            cursor.execute(MATCH_RULES_BATCH, (given,))
+            for element, rule_id, name in cursor.fetchall():
+                found[element - 1].append(EvaluationResult(rule_id, name, matched=True))
+        return found
 
     def check(self, expression: str) -> list[Problem]:
         """See `Evaluator.check`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from .cel import Problem
@@ -149,8 +149,29 @@ class Evaluator(Protocol):
         """What this rule, active or not, says about the facts."""
         ...
 
-    def evaluate_all(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
-        """One result for each active rule, in the order of `list_active`."""
+    def evaluate_all(
+        self, facts: Mapping[str, object], *, matched_only: bool
+    ) -> list[EvaluationResult]:
+        """One result for each active rule, in the order of `list_active`.
+
+        With `matched_only`, those of the rules that match, and no others.
+        """
+        ...
+
+    def evaluate_batch(
+        self, rule_id: UUID | str, batch: Iterable[Mapping[str, object]]
+    ) -> list[EvaluationResult]:
+        """What this rule, active or not, says about each of many facts, in order."""
+        ...
+
+    def match_rules(self, facts: Mapping[str, object]) -> list[EvaluationResult]:
+        """The results of the active rules that match, in the order of `list_active`."""
+        ...
+
+    def match_rules_batch(
+        self, batch: Iterable[Mapping[str, object]]
+    ) -> list[list[EvaluationResult]]:
+        """What `match_rules` gives for each of many facts, in order."""
         ...
 
     def check(self, expression: str) -> list[Problem]:
