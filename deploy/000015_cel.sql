@@ -205,6 +205,7 @@ from typing import TYPE_CHECKING, Any
 from .activation import activate
 from .cache import EnvironmentCache, ProgramCache, RuleSetCache
 from .change import broken, refuse_removed
+from .columns import columns_read
 from .derived import dependencies
 from .errors import (
     CelError,
@@ -542,6 +543,16 @@ def sql(
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, _failure(failure)
     return made.template, made.arguments, reasons, None
+
+
+def reads(expression: str, environment: str) -> tuple[list[str] | None, str | None]:
+    """The columns that a rule reads in an environment of a table; failure."""
+    try:
+        compiled = _environments.compiled(environment).environment
+        program = _program(expression, environment)
+        return columns_read(program.tree, compiled), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
 
 
 def _variables(facts: str, document: str) -> Facts:
@@ -2167,11 +2178,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import types
+from .checked import Checked, Field, OptionalField, Variable
 from .errors import InvalidEnvironment
 from .types import DYN, ObjectType, Type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .environment import Environment
 
 # As in a schema: any column may be null.
 _SCALARS: Final[dict[str, Type]] = {
@@ -2242,6 +2256,39 @@ def read_columns(columns: object, of: object) -> Columns:
                 hint=f"the types are {', '.join(TYPES)}",
             )
     return Columns(declared, unreadable, of)
+
+
+def columns_read(tree: Checked, environment: Environment) -> list[str]:
+    """The columns that an evaluation can read, in the order of the table.
+
+    Those that derived fields read are among them.
+    """
+    columns = environment.columns
+    if columns is None:
+        return []
+    read: set[str] = set()
+    seen: set[str] = set()
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Field | OptionalField) and isinstance(
+            node.operand, Variable
+        ):
+            if node.operand.name == columns.object:
+                read.add(node.name)
+                continue
+        elif isinstance(node, Variable):
+            derived = environment.derived.get(node.name)
+            if derived is not None and node.name not in seen:
+                seen.add(node.name)
+                pending.append(derived.tree)
+            elif node.name == columns.object:
+                # Read as a whole, it has them all.
+                read.update(columns.declared)
+            elif columns.object is None:
+                read.add(node.name)
+        pending.extend(node.children())
+    return [name for name in columns.declared if name in read]
 $cel_columns$);
 
     v_sources := v_sources || jsonb_build_object('conversions', $cel_conversions$"""Conversions between types: ``int(x)``, ``string(x)`` and the like.
@@ -15065,6 +15112,13 @@ $python$;
                 'OUT failures jsonb, OUT failure jsonb',
                 'check_environment(p_environment, p_removed, p_expressions)',
                 'Whether derived fields and expressions compile in an environment.'
+            ),
+            (
+                'cel_reads',
+                'p_expression text, p_environment text, '
+                'OUT columns text[], OUT failure jsonb',
+                'reads(p_expression, p_environment)',
+                'The columns of a table that an expression reads.'
             ),
             (
                 'cel_cost',

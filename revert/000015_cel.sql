@@ -3,6 +3,7 @@
 BEGIN;
 
 DROP FUNCTION rules_internal.cel_sql;
+DROP FUNCTION rules_internal.cel_reads;
 DROP FUNCTION rules_internal.cel_cost;
 DROP FUNCTION rules_internal.cel_check_environment;
 DROP FUNCTION rules_internal.cel_dependencies;

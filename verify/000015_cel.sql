@@ -22,6 +22,7 @@ BEGIN
         'cel_check_schema(text, jsonb)',
         'cel_dependencies(text, text)',
         'cel_check_environment(text, text, text[], text[])',
+        'cel_reads(text, text, text)',
         'cel_cost(text, text, text, jsonb)',
         'cel_sql(text, text, text, jsonb)'
     ]

@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(35);
+SELECT plan(37);
 
 SELECT
     ok(

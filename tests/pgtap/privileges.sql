@@ -162,6 +162,26 @@ INSERT INTO expected_calls VALUES
 ('rules_internal.share_environment(uuid)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_failure(text,text,jsonb)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_not_found(text,uuid)', 'rules_app, rules_tenant'),
+('rules_internal.base_type(oid)', 'rules_app, rules_tenant'),
+('rules_internal.exact_text(anyelement)', 'rules_app, rules_tenant'),
+('rules_internal.relation_columns(oid)', 'rules_app, rules_tenant'),
+('rules_internal.row_facts(oid,text,text[],text)', 'rules_app, rules_tenant'),
+('rules_internal.raise_no_relation(text,text)', 'rules_app, rules_tenant'),
+('rules_internal.open_relation(text,oid)', 'rules_app, rules_tenant'),
+('rules_internal.check_facts_column(text,oid,text,text)', 'rules_app, rules_tenant'),
+('rules_internal.raise_row_failure(text,uuid,oid,jsonb)', 'rules_app, rules_tenant'),
+('rules_internal.row_query(text,uuid,uuid,oid,text,text)', 'rules_app, rules_tenant'),
+('rules.rule_sql(uuid,regclass,name,name)', 'rules_app, rules_tenant'),
+(
+    'rules_internal.matching_batch(anyarray,jsonb[],uuid,text,text)',
+    'rules_app, rules_tenant'
+),
+(
+    'rules_internal.matching_by_language(anyarray,text,uuid,text,text)',
+    'rules_app, rules_tenant'
+),
+('rules.matching_rows(uuid,anyelement,name,name)', 'rules_app, rules_tenant'),
+('rules.count_matches(uuid,regclass,name,name)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_null(text,text)', 'rules_app, rules_tenant');
 
 CREATE TEMPORARY TABLE actual_calls AS

@@ -258,6 +258,30 @@ class RowRefused(PgRulesError):
     default_sqlstate = "RE063"
 
 
+class RuleDoesNotFit(PgRulesError):
+    """The rule does not compile over the columns of a table.
+
+    It needs one that the table lacks, or that has a type which rules cannot read.
+    """
+
+    default_reason = "the rule does not fit the table"
+    default_sqlstate = "RE070"
+
+
+class NotATable(PgRulesError):
+    """What is given for a table has no rows: a scalar, a composite type, a domain."""
+
+    default_reason = "that has no rows"
+    default_sqlstate = "RE071"
+
+
+class InvalidFactsColumn(PgRulesError):
+    """The table lacks the column of facts, or it is no ``jsonb``."""
+
+    default_reason = "there is no such column of facts"
+    default_sqlstate = "RE072"
+
+
 class NotSupported(PgRulesError):
     """The store of this engine keeps rules alone: no schemas, no derived fields."""
 

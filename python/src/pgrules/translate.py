@@ -37,6 +37,9 @@ _BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
     "RE061": errors.InvalidDerivedFields,
     "RE062": errors.RulesBroken,
     "RE063": errors.RowRefused,
+    "RE070": errors.RuleDoesNotFit,
+    "RE071": errors.NotATable,
+    "RE072": errors.InvalidFactsColumn,
     "RE099": errors.InternalError,
     "22001": errors.InvalidRule,  # string_data_right_truncation
     "22023": errors.InvalidRule,  # invalid_parameter_value

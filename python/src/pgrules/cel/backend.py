@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .activation import activate
 from .cache import EnvironmentCache, ProgramCache, RuleSetCache
 from .change import broken, refuse_removed
+from .columns import columns_read
 from .derived import dependencies
 from .errors import (
     CelError,
@@ -355,6 +356,16 @@ def sql(
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, _failure(failure)
     return made.template, made.arguments, reasons, None
+
+
+def reads(expression: str, environment: str) -> tuple[list[str] | None, str | None]:
+    """The columns that a rule reads in an environment of a table; failure."""
+    try:
+        compiled = _environments.compiled(environment).environment
+        program = _program(expression, environment)
+        return columns_read(program.tree, compiled), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
 
 
 def _variables(facts: str, document: str) -> Facts:

@@ -16,11 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import types
+from .checked import Checked, Field, OptionalField, Variable
 from .errors import InvalidEnvironment
 from .types import DYN, ObjectType, Type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .environment import Environment
 
 # As in a schema: any column may be null.
 _SCALARS: Final[dict[str, Type]] = {
@@ -91,3 +94,36 @@ def read_columns(columns: object, of: object) -> Columns:
                 hint=f"the types are {', '.join(TYPES)}",
             )
     return Columns(declared, unreadable, of)
+
+
+def columns_read(tree: Checked, environment: Environment) -> list[str]:
+    """The columns that an evaluation can read, in the order of the table.
+
+    Those that derived fields read are among them.
+    """
+    columns = environment.columns
+    if columns is None:
+        return []
+    read: set[str] = set()
+    seen: set[str] = set()
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Field | OptionalField) and isinstance(
+            node.operand, Variable
+        ):
+            if node.operand.name == columns.object:
+                read.add(node.name)
+                continue
+        elif isinstance(node, Variable):
+            derived = environment.derived.get(node.name)
+            if derived is not None and node.name not in seen:
+                seen.add(node.name)
+                pending.append(derived.tree)
+            elif node.name == columns.object:
+                # Read as a whole, it has them all.
+                read.update(columns.declared)
+            elif columns.object is None:
+                read.add(node.name)
+        pending.extend(node.children())
+    return [name for name in columns.declared if name in read]
