@@ -133,7 +133,9 @@ def activate(
 class Activation(dict[str, Any]):
     """Facts in which a derived field appears when it is first asked for."""
 
-    __slots__ = ("_failures", "_fields", "_interrupted", "_left", "_supplied")
+    __slots__ = (
+        "_facts", "_failures", "_fields", "_interrupted", "_left", "_limit", "_supplied"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -143,12 +145,22 @@ class Activation(dict[str, Any]):
         interrupted: Callable[[], bool] | None,
     ) -> None:
         super().__init__(facts)
+        self._facts = facts
         self._fields = fields
-        self._left = limit
+        self._limit = self._left = limit
         self._interrupted = interrupted
         self._failures: dict[str, EvaluationError] = {}
         # A supplied value still has to become one of the field's type.
         self._supplied = {name: self.pop(name) for name in fields.keys() & facts.keys()}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether derived fields have cost more than the limit that they share."""
+        return self._left < 0
+
+    def renewed(self) -> Activation:
+        """The same facts, with no derived field computed."""
+        return Activation(self._facts, self._fields, self._limit, self._interrupted)
 
     def __missing__(self, name: str) -> Value:
         known = self._fields.get(name)
@@ -216,15 +228,15 @@ from .errors import (
 )
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
-from .rule_set import RuleSet
 from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from .facts import Facts
     from .program import Program
+    from .rule_set import RuleSet
 
 _programs = ProgramCache()
 _environments = EnvironmentCache()
@@ -366,7 +378,9 @@ def evaluate_set(
         variables = _variables(facts, environment)
         if rules is None:
             return False, None, None, None, None, None
-        matches, failed = rules.evaluate(variables, _interrupted)
+        matches, failed = rules.evaluate(
+            variables, _interrupted, matched_only=matched_only
+        )
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, None, None, _failure(failure)
     if matched_only:
@@ -575,21 +589,21 @@ def _rule_set(
     """The rule set of a key, or a new one of these rules, which is kept."""
     if ids is None:
         return None if key is None else _rule_sets.get(key, document)
-    rules = RuleSet(ids, names, _outcomes(expressions, document))
+    # It brings the modules that generate code, which a short session does without.
+    from .rule_set import RuleSet
+
+    environment, fields = _environments.compiled(document)
+    rules = RuleSet(
+        ids,
+        names,
+        expressions,
+        lambda expression: _programs.program(expression, document, environment),
+        fields,
+        _interrupted,
+    )
     if key is not None:
         _rule_sets.put(key, document, rules)
     return rules
-
-
-def _outcomes(
-    expressions: Iterable[str], document: str
-) -> Iterator[Program | InvalidExpression]:
-    """The programs of expressions, or why one has none."""
-    for expression in expressions:
-        try:
-            yield _program(expression, document)
-        except InvalidExpression as invalid:
-            yield invalid
 
 
 def _flat(elements: list[Any]) -> Iterator[str]:
@@ -1526,11 +1540,16 @@ negative indexes, ``//`` and ``%`` of negatives, integers beyond 64 bits.
 Loops and functions over long values are charged to a small budget, so that the fast
 path ends within milliseconds; what needs more is left to the closures, which count
 exactly and can be cancelled.
+
+Python compiles a text slowly, so texts have no constants in them: these are parameters,
+and expressions that differ in their constants alone share one compiled text.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count as count_up
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import operators
@@ -1547,6 +1566,7 @@ from .checked import (
     Variable,
     count,
 )
+from .errors import Interrupted
 from .evaluation import Evaluation
 from .reading import NATIVE
 
@@ -1557,20 +1577,20 @@ if TYPE_CHECKING:
     from .values import Value
 
 # Cost units that the fast path may use: some milliseconds.
-_BUDGET: Final = 20_000
+BUDGET: Final = 20_000
 
 # A generated function is compiled by Python, which takes longer than evaluating the
 # closures a few times; and a tree beyond this size is better left to them.
-_MAX_NODES: Final = 2_000
+MAX_NODES: Final = 2_000
 
 # Below this cost limit only the closures, which count exactly, may evaluate: the
 # fast path counts loops and long values apart, and a program's own nodes not at all.
-LEAST_LIMIT: Final = 2 * _BUDGET + _MAX_NODES
+LEAST_LIMIT: Final = 2 * BUDGET + MAX_NODES
 
 # Elements of a list that a string is looked for in.
 _MAX_SEARCHED: Final = 1_000
 
-# Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
+# Python limits how deep blocks nest: 20 of them.
 _MAX_INDENT: Final = 18
 
 # Text of an int that is range-tested inline.
@@ -1592,11 +1612,22 @@ def _undecided() -> Value:
     raise Undecided
 
 
-class _Unsupported(Exception):
+def _rows_under(rows: dict[Any, Any], value: Value) -> Any:
+    """The rows whose constant a value equals; constants are strings and numbers."""
+    # Python takes True for 1. What cannot be hashed equals no constant.
+    if type(value) is bool:
+        return ()
+    try:
+        return rows.get(value, ())
+    except TypeError:
+        return ()
+
+
+class Unsupported(Exception):
     """This tree is not worth a generated function."""
 
 
-class _Code(NamedTuple):
+class Code(NamedTuple):
     """A Python expression.
 
     ``kind`` is the type that its value surely has: bool, int, float, str, list or
@@ -1620,21 +1651,41 @@ def generate(
     ``fallback(variables, interrupted=...)`` evaluates by closures, which use so many
     ``slots``. None where the tree does not suit generated code.
     """
-    if count(tree) > _MAX_NODES:
+    if count(tree) > MAX_NODES:
         return None
-    generator = _Generator(build)
+    generator = Generator(build)
     try:
         generator.returned(tree)
-        source = generator.function(slots)
-        namespace = {**generator.namespace, "fallback": fallback}
-        exec(compile(source, "<rule>", "exec"), namespace)  # noqa: S102 - our own text
-    except (_Unsupported, RecursionError, SyntaxError, MemoryError):
+        make = compiled(generator.function(slots))
+    except (Unsupported, RecursionError, SyntaxError, MemoryError):
         return None
-    function: Callable[..., Value] = namespace["evaluate"]
+    function: Callable[..., Value] = make(fallback, *generator.parameters)
     return function
 
 
-class _Generator:
+# What the texts may name beside their parameters; functions of the libraries are added
+# when an expression first calls them.
+_globals: Final[dict[str, Any]] = {
+    "Evaluation": Evaluation,
+    "Interrupted": Interrupted,
+    "Undecided": Undecided,
+    "rows_under": _rows_under,
+    "undecided": _undecided,
+}
+_function_names: Final[dict[Callable[..., Value], str]] = {}
+_numbers: Final = count_up()
+
+
+@lru_cache(maxsize=1_000)
+def compiled(source: str) -> Callable[..., Any]:
+    """The function that a text defines, as ``generated``."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<rule>", "exec"), _globals, namespace)  # noqa: S102 - our own
+    generated: Callable[..., Any] = namespace["generated"]
+    return generated
+
+
+class Generator:
     """Writes the body of one function.
 
     Expressions are built as text and nest as the tree does; loops are statements,
@@ -1648,40 +1699,53 @@ class _Generator:
         self.lines: list[str] = []
         self.indent = 2
         self.names = 0
+        # The values of the text's constants, which it calls k0, k1 and so on.
+        self.parameters: list[Any] = []
         self.uses_state = False
         self.uses_budget = False
         # The names that hold field paths read already, where they surely are bound.
-        self.known: dict[tuple[str, ...], _Code] = {}
+        self.known: dict[tuple[str, ...], Code] = {}
         # The names of the variables of loops that are being written, by slot.
         self.variables: dict[int, str] = {}
-        self.namespace: dict[str, Any] = {
-            "undecided": _undecided,
-            "Undecided": Undecided,
-            "Evaluation": Evaluation,
-        }
 
     # Text
 
     def function(self, slots: int) -> str:
-        head = [
-            "def evaluate(variables, *, interrupted=None):",
-            "    try:",
-        ]
+        return "\n".join(
+            [
+                f"def generated({', '.join(['fallback', *self.constants()])}):",
+                "  def evaluate(variables, *, interrupted=None):",
+                "    try:",
+                *self.preparations(slots),
+                *self.lines,
+                "    except Exception:",
+                "        pass",
+                "    return fallback(variables, interrupted=interrupted)",
+                "  return evaluate",
+            ]
+        )
+
+    def constants(self) -> list[str]:
+        """The names of the parameters."""
+        return [f"k{number}" for number in range(len(self.parameters))]
+
+    def preparations(self, slots: int) -> list[str]:
+        """The lines that begin an evaluation which uses so many slots."""
+        lines = []
         if self.uses_state:
-            head.append(f"        state = Evaluation(variables, {_BUDGET})")
+            lines.append(f"state = Evaluation(variables, {BUDGET})")
             if slots:
-                head.append(f"        state.locals = [None] * {slots}")
+                lines.append(f"state.locals = [None] * {slots}")
         if self.uses_budget:
-            head.append(f"        budget = {_BUDGET}")
-        tail = [
-            "    except Exception:",
-            "        pass",
-            "    return fallback(variables, interrupted=interrupted)",
-        ]
-        return "\n".join([*head, *self.lines, *tail])
+            lines.append(f"budget = {BUDGET}")
+        return [f"{self.margin}{line}" for line in lines]
+
+    @property
+    def margin(self) -> str:
+        return "    " * self.indent
 
     def write(self, line: str) -> None:
-        self.lines.append("    " * self.indent + line)
+        self.lines.append(self.margin + line)
 
     @contextmanager
     def block(self) -> Iterator[None]:
@@ -1689,7 +1753,7 @@ class _Generator:
         known = dict(self.known)
         self.indent += 1
         if self.indent > _MAX_INDENT:
-            raise _Unsupported
+            raise Unsupported
         yield
         self.indent -= 1
         self.known = known
@@ -1699,32 +1763,35 @@ class _Generator:
         return f"t{self.names}"
 
     def constant(self, value: Any) -> str:
-        """A name in the function's globals for a value without literal form."""
-        self.names += 1
-        name = f"k{self.names}"
-        self.namespace[name] = value
-        return name
+        """The name of a parameter that has this value."""
+        self.parameters.append(value)
+        return f"k{len(self.parameters) - 1}"
 
-    def called(self, function: Callable[..., Value], *arguments: _Code) -> str:
+    def called(self, function: Callable[..., Value], *arguments: Code) -> str:
         """A call of a Python function that takes the evaluation's state first."""
         self.uses_state = True
         texts = ", ".join(["state", *(argument.text for argument in arguments)])
-        return f"{self.constant(function)}({texts})"
+        name = _function_names.get(function)
+        if name is None:
+            name = f"f{next(_numbers)}"
+            _globals[name] = function
+            _function_names[function] = name
+        return f"{name}({texts})"
 
-    def named(self, code: _Code) -> _Code:
+    def named(self, code: Code) -> Code:
         """The same value, under a name once the text has run."""
         if code.name:
             return code
         name = self.fresh()
-        return _Code(f"({name} := {code.text})", code.kind, name)
+        return Code(f"({name} := {code.text})", code.kind, name)
 
-    def stored(self, code: _Code) -> _Code:
+    def stored(self, code: Code) -> Code:
         """The same value, computed by a statement of its own."""
         if code.text.isidentifier():
             return code
         name = code.name or self.fresh()
         self.write(f"{name} = {code.text}" if name != code.name else code.text)
-        return _Code(name, code.kind, name)
+        return Code(name, code.kind, name)
 
     # Statements
 
@@ -1744,7 +1811,7 @@ class _Generator:
         else:
             self.write(f"return {self.expression(node).text}")
 
-    def chain_by_statements(self, node: Chain) -> _Code:
+    def chain_by_statements(self, node: Chain) -> Code:
         decisive = node.operator == "||"
         negation = "" if decisive else "not "
         result = self.fresh()
@@ -1757,9 +1824,9 @@ class _Generator:
                 self.write(f"    {result} = {decisive}")
                 self.write("    break")
             self.write("break")
-        return _Code(result, "bool", result)
+        return Code(result, "bool", result)
 
-    def choice_by_statements(self, node: Choice) -> _Code:
+    def choice_by_statements(self, node: Choice) -> Code:
         result = self.fresh()
         self.write(f"if {self.truth(node.condition)}:")
         with self.block():
@@ -1767,11 +1834,11 @@ class _Generator:
         self.write("else:")
         with self.block():
             self.write(f"{result} = {self.expression(node.otherwise).text}")
-        return _Code(result, "", result)
+        return Code(result, "", result)
 
     # Expressions
 
-    def expression(self, node: Checked) -> _Code:
+    def expression(self, node: Checked) -> Code:
         """The text of a node's value, after any statements that it needs."""
         match node:
             case Constant(value=value):
@@ -1780,58 +1847,54 @@ class _Generator:
                 return self.variable(node)
             case Local(slot=slot) if slot in self.variables:
                 name = self.variables[slot]
-                return _Code(name, "", name)
+                return Code(name, "", name)
             case Field():
                 return self.field(node)
             case Chain():
-                if _has_loop(node):
+                if has_loop(node):
                     return self.chain_by_statements(node)
                 return self.chain(node)
             case Choice():
-                if _has_loop(node):
+                if has_loop(node):
                     return self.choice_by_statements(node)
                 return self.choice(node)
             case Invoke():
                 return self.invoke(node)
             case MakeList():
                 elements = self.operands(node, node.elements)
-                return _Code(f"[{', '.join(e.text for e in elements)}]", "list")
+                return Code(f"[{', '.join(e.text for e in elements)}]", "list")
             case Loop(kind=kind) if kind in _LOOPS and type(node) is Loop:
                 return self.loop(node)
         return self.embedded(node)
 
-    def operands(self, node: Checked, parts: list[Checked]) -> list[_Code]:
+    def operands(self, node: Checked, parts: list[Checked]) -> list[Code]:
         """The operands of one operation, to be used in this order.
 
         A loop among them is a statement and would run before the text of the
         operands in front of it; so then each is computed by a statement.
         """
-        if not _has_loop(node):
+        if not has_loop(node):
             return [self.expression(part) for part in parts]
         return [self.stored(self.expression(part)) for part in parts]
 
-    def embedded(self, node: Checked) -> _Code:
+    def embedded(self, node: Checked) -> Code:
         """A sub-expression by its closure, where no loop's variable is in it."""
-        own = {getattr(part, "slot", None) for part in _walk(node)
+        own = {getattr(part, "slot", None) for part in walk(node)
                if not isinstance(part, Local)}  # fmt: skip
-        for part in _walk(node):
+        for part in walk(node):
             if isinstance(part, Local) and part.slot not in own:
-                raise _Unsupported
+                raise Unsupported
         self.uses_state = True
-        return _Code(f"{self.constant(self.build(node))}(state)")
+        return Code(f"{self.constant(self.build(node))}(state)")
 
-    def literal(self, value: Value) -> _Code:
+    def literal(self, value: Value) -> Code:
         kind = type(value)
         if value is None or kind is bool:
-            return _Code(repr(value), "bool" if kind is bool else "")
-        if kind is int:
-            return _Code(f"({value!r})" if value < 0 else repr(value), "int")
-        if kind is str:
-            return _Code(repr(value), "str")
-        known = kind.__name__ if kind in (float, list) else ""
-        return _Code(self.constant(value), known)
+            return Code(repr(value), "bool" if kind is bool else "")
+        known = kind.__name__ if kind in (int, float, str, list) else ""
+        return Code(self.constant(value), known)
 
-    def variable(self, node: Variable) -> _Code:
+    def variable(self, node: Variable) -> Code:
         if self.converts(node):
             return self.embedded(node)
         if type(node.conversion) is str:
@@ -1839,17 +1902,17 @@ class _Generator:
             return self.read((node.name,), code.text, code.kind)
         if node.fallback is not None:
             fallback = self.constant(node.fallback)
-            return _Code(f"variables.get({node.name!r}, {fallback})")
+            return Code(f"variables.get({node.name!r}, {fallback})")
         return self.read((node.name,), f"variables[{node.name!r}]")
 
-    def read(self, path: tuple[str, ...], text: str, kind: str = "") -> _Code:
+    def read(self, path: tuple[str, ...], text: str, kind: str = "") -> Code:
         """A field path, bound to a name where it is read first."""
         known = self.known.get(path)
         if known is not None:
             return known
         name = self.fresh()
-        self.known[path] = _Code(name, kind, name)
-        return _Code(f"({name} := {text})", kind, name)
+        self.known[path] = Code(name, kind, name)
+        return Code(f"({name} := {text})", kind, name)
 
     def path(self, node: Checked) -> tuple[str, ...] | None:
         """The path of a plain selection from a variable or a loop's variable."""
@@ -1864,10 +1927,10 @@ class _Generator:
             return None if operand is None else (*operand, node.name)
         return None
 
-    def field(self, node: Field) -> _Code:
+    def field(self, node: Field) -> Code:
         if node.test:
             operand = self.named(self.expression(node.operand))
-            return _Code(
+            return Code(
                 f"({node.name!r} in {operand.name}"
                 f" if type({operand.text}) is dict else undecided())",
                 "bool",
@@ -1886,22 +1949,22 @@ class _Generator:
             return NATIVE.get(declared) is None
         return declared is not None
 
-    def subscript(self, node: Field) -> _Code:
+    def subscript(self, node: Field) -> Code:
         """A map's value under a field name, of the declared type if it has one."""
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
         native = None if node.conversion is None else NATIVE[node.conversion]
         return self.typed(text, native)
 
-    def typed(self, text: str, native: type | None) -> _Code:
+    def typed(self, text: str, native: type | None) -> Code:
         """A fact, once it is seen to be of the type that is declared for it."""
         if native is None:
-            return _Code(text)
+            return Code(text)
         value, kind = self.fresh(), native.__name__
         tested = f"{value} if type({value} := {text}) is {kind} else"
         if native is float:
             tested += f" float({value}) if type({value}) is int else"
-        return _Code(f"({tested} undecided())", kind, "")
+        return Code(f"({tested} undecided())", kind, "")
 
     def subject(self, node: Checked) -> str:
         """The text of a value that something is selected from."""
@@ -1917,16 +1980,16 @@ class _Generator:
         code = self.named(code)
         return f"({code.text} is True or {code.name} is not False and undecided())"
 
-    def chain(self, node: Chain) -> _Code:
+    def chain(self, node: Chain) -> Code:
         texts = [self.truth(node.operands[0])]
         # What later operands bind is bound for those behind them only.
         known = dict(self.known)
         texts += [self.truth(operand) for operand in node.operands[1:]]
         self.known = known
         joint = " or " if node.operator == "||" else " and "
-        return _Code(f"({joint.join(texts)})", "bool")
+        return Code(f"({joint.join(texts)})", "bool")
 
-    def choice(self, node: Choice) -> _Code:
+    def choice(self, node: Choice) -> Code:
         condition = self.truth(node.condition)
         known = dict(self.known)
         then = self.expression(node.then)
@@ -1934,38 +1997,44 @@ class _Generator:
         otherwise = self.expression(node.otherwise)
         self.known = known
         kind = then.kind if then.kind == otherwise.kind else ""
-        return _Code(f"({then.text} if {condition} else {otherwise.text})", kind)
+        return Code(f"({then.text} if {condition} else {otherwise.text})", kind)
 
     # Functions
 
-    def invoke(self, node: Invoke) -> _Code:
+    def invoke(self, node: Invoke) -> Code:
         name = node.function.name
         if name in ("_==_", "_!=_"):
-            return _Code(self.equality(node, negated=name == "_!=_"), "bool")
+            return Code(self.equality(node, negated=name == "_!=_"), "bool")
         if name in _COMPARISONS:
-            return _Code(self.comparison(node, _COMPARISONS[name]), "bool")
+            return Code(self.comparison(node, _COMPARISONS[name]), "bool")
         if name in _ARITHMETIC:
             return self.arithmetic(node, _ARITHMETIC[name])
         if name == "!_":
-            return _Code(f"(not {self.truth(node.arguments[0])})", "bool")
+            return Code(f"(not {self.truth(node.arguments[0])})", "bool")
         if name == "@in":
             text = self.membership(node)
             if text:
-                return _Code(text, "bool")
+                return Code(text, "bool")
         operands = self.operands(node, node.arguments)
         if name == "size" and len(operands) == 1:
             # Strings, bytes, lists and maps have a length, and nothing else has.
-            return _Code(f"len({operands[0].text})", "int")
+            return Code(f"len({operands[0].text})", "int")
         if name in _STRING_TESTS and operands[-1].kind == "str":
             # Only str has the method and takes a str; a constant bounds the work.
             subject, part = operands
             if isinstance(node.arguments[1], Constant):
                 method = _STRING_TESTS[name]
-                return _Code(f"{subject.text}.{method}({part.text})", "bool")
-        if name == "_[_]" and operands[1].kind == "str" and operands[0].kind == "":
-            return _Code(f"{operands[0].text}[{operands[1].text}]")
+                return Code(f"{subject.text}.{method}({part.text})", "bool")
+        if (
+            name == "_[_]"
+            and operands[1].kind == "str"
+            and operands[0].kind == ""
+            # Python warns of a subscript of None.
+            and not isinstance(node.arguments[0], Constant)
+        ):
+            return Code(f"{operands[0].text}[{operands[1].text}]")
         # The implementation raises wherever CEL has an error.
-        return _Code(self.called(node.function.implementation, *operands))
+        return Code(self.called(node.function.implementation, *operands))
 
     def equality(self, node: Invoke, *, negated: bool) -> str:
         left, right = node.arguments
@@ -1978,8 +2047,9 @@ class _Generator:
                 test = "is not" if negated else "is"
                 return f"({self.expression(left).text} {test} {value!r})"
             if type(value) is str:
-                return f"({self.expression(left).text} {operator} {value!r})"
-            if _is_plain_number(value):
+                subject = self.expression(left).text
+                return f"({subject} {operator} {self.constant(value)})"
+            if is_plain_number(value):
                 return self.number_equality(left, value, negated=negated)
         text = self.called(operators.equal, *self.operands(node, node.arguments))
         return f"(not {text})" if negated else text
@@ -2008,9 +2078,9 @@ class _Generator:
         if right.kind == "str":
             # Python raises when a str is compared with anything but a str.
             return f"({left.text} {operator} {right.text})"
-        if _is_plain_number(second.value) and left.kind in _NUMBERS:
+        if is_plain_number(second.value) and left.kind in _NUMBERS:
             return f"({left.text} {operator} {right.text})"
-        if _is_plain_number(second.value):
+        if is_plain_number(second.value):
             # Python raises for anything but a number, and a bool.
             left = self.named(left)
             return (
@@ -2019,7 +2089,7 @@ class _Generator:
             )
         return self.called(_ORDER[operator], left, right)
 
-    def arithmetic(self, node: Invoke, operator: str) -> _Code:
+    def arithmetic(self, node: Invoke, operator: str) -> Code:
         """Sums and products of two ints or two doubles; else by the function."""
         operands = self.operands(node, node.arguments)
         kinds = {
@@ -2028,7 +2098,7 @@ class _Generator:
             if operand.kind or isinstance(argument, Constant)
         }
         if not kinds <= _NUMBERS or len(kinds) > 1:
-            return _Code(self.called(node.function.implementation, *operands))
+            return Code(self.called(node.function.implementation, *operands))
         names, tests = [], []
         for operand, argument in zip(operands, node.arguments, strict=True):
             if isinstance(argument, Constant):
@@ -2043,13 +2113,13 @@ class _Generator:
         first = "int" if "float" not in kinds else "float"
         test = " & ".join(f"(type({text}) is {first})" for text, _ in tests) or "True"
         if first == "float":
-            return _Code(f"({inline} if {test} else undecided())", "float")
+            return Code(f"({inline} if {test} else undecided())", "float")
         result = self.fresh()
         ranged = f"{_LOW} <= ({result} := {inline}) <= {_HIGH}"
         if "int" in kinds:
-            return _Code(f"({result} if {test} and {ranged} else undecided())", "int")
+            return Code(f"({result} if {test} and {ranged} else undecided())", "int")
         floats = " and ".join(f"type({name}) is float" for _, name in tests)
-        return _Code(
+        return Code(
             f"({result} if {test} and {ranged}"
             f" else {inline} if {floats} else undecided())"
         )
@@ -2063,13 +2133,14 @@ class _Generator:
         if isinstance(element, Constant) and type(element.value) is str:
             # A str equals nothing but a str, in a list as among the keys of a map.
             code = self.named(self.expression(container))
+            constant = self.constant(element.value)
             return (
-                f"({element.value!r} in {code.name} if type({code.text}) is dict"
+                f"({constant} in {code.name} if type({code.text}) is dict"
                 f" or type({code.name}) is list and len({code.name}) < {_MAX_SEARCHED}"
                 " else undecided())"
             )
-        values = _constant_elements(container)
-        if not values or not all(type(v) is str or _is_plain_number(v) for v in values):
+        values = constant_elements(container)
+        if not values or not all(type(v) is str or is_plain_number(v) for v in values):
             return ""
         code = self.expression(element)
         members = frozenset(values)
@@ -2082,7 +2153,7 @@ class _Generator:
 
     # Loops
 
-    def loop(self, node: Loop) -> _Code:
+    def loop(self, node: Loop) -> Code:
         parts = [p for p in (node.condition, node.transform) if p is not None]
         cost = 1 + sum(map(count, parts))
         self.uses_budget = True
@@ -2099,9 +2170,9 @@ class _Generator:
             self.turn(node, result, variable)
             del self.variables[node.slot]
         if node.kind == "exists_one":
-            return _Code(f"({result} == 1)", "bool")
+            return Code(f"({result} == 1)", "bool")
         kind = "bool" if node.kind in ("all", "exists") else "list"
-        return _Code(result, kind, result)
+        return Code(result, kind, result)
 
     def turn(self, node: Loop, result: str, variable: str) -> None:
         """One turn of a loop."""
@@ -2130,7 +2201,7 @@ _ORDER = {
 }
 
 
-def _is_plain_number(value: Value) -> bool:
+def is_plain_number(value: Value) -> bool:
     """Whether Python compares a number of any type with this one as CEL does.
 
     From 2**53 on, CEL compares an int and a double as doubles, Python exactly.
@@ -2138,17 +2209,19 @@ def _is_plain_number(value: Value) -> bool:
     return type(value) in (int, float) and abs(value) < 1 << 53
 
 
-def _walk(node: Checked) -> Iterator[Checked]:
+def walk(node: Checked) -> Iterator[Checked]:
+    """A node and all below it."""
     yield node
     for child in node.children():
-        yield from _walk(child)
+        yield from walk(child)
 
 
-def _has_loop(node: Checked) -> bool:
-    return any(isinstance(part, Loop) for part in _walk(node))
+def has_loop(node: Checked) -> bool:
+    """Whether a node or one below it is a loop, which is written as statements."""
+    return any(isinstance(part, Loop) for part in walk(node))
 
 
-def _constant_elements(node: Checked) -> list[Value] | None:
+def constant_elements(node: Checked) -> list[Value] | None:
     """The values of a list of constants."""
     if not isinstance(node, MakeList):
         return None
@@ -10741,6 +10814,7 @@ from .parser import parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .shapes import Shape
     from .trace import Step
     from .types import Type
     from .values import Value
@@ -10827,6 +10901,12 @@ class Program:
         if self.environment.limits.cost >= LEAST_LIMIT:
             function = generate(self.tree, self._slots, interpret, self.interpret)
         self.evaluate = function or self.interpret
+
+    def shape(self, derived: frozenset[str]) -> Shape | None:
+        """What the expression has in common with others, see ``shapes``."""
+        from .shapes import shape
+
+        return shape(self.tree, self.nodes, self._slots, derived, interpret)
 
     def interpret(
         self,
@@ -11272,22 +11352,39 @@ $cel_regex$);
 
     v_sources := v_sources || jsonb_build_object('rule_set', $cel_rule_set$"""Many rules that are evaluated over the same facts.
 
-A rule set keeps what all evaluations have in common: identifiers, names and programs
-in the order of evaluation. Which rules a set has, and for how long it may be kept, the
-caller knows.
+Rules of one shape, see ``shapes``, are evaluated by one function, and the others by
+their programs. What decides is always the same: the closures of ``interpreter``, which
+evaluate every rule that generated code cannot.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .errors import EvaluationError, InvalidExpression
+from .activation import Activation
+from .codegen import LEAST_LIMIT, compiled
+from .errors import EvaluationError, Interrupted, InvalidExpression
+from .shapes import ABSENT, UNDECIDED, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .facts import Facts
     from .program import Program
+
+    Compile = Callable[[str], Program]
+
+# Python takes about as long to compile a function as closures take for this many
+# evaluations; so a shape of many rules is compiled at once, and another one when it has
+# been used so often.
+_WORTHWHILE: Final = 64
+
+# Functions that one evaluation may compile of those that became worthwhile: some ten
+# milliseconds.
+_PATIENCE: Final = 20
+
+# Rules between two looks at whether to stop, where a rule takes microseconds.
+_STRIDE: Final = 64
 
 
 class Outcomes(NamedTuple):
@@ -11300,38 +11397,182 @@ class Outcomes(NamedTuple):
     errors: dict[int, str]
 
 
+class _Group:
+    """The rules of one shape."""
+
+    __slots__ = ("function", "nodes", "positions", "rows", "source", "uses")
+
+    def __init__(self, source: str, *, keyed: bool) -> None:
+        self.source = source
+        self.function: Callable[..., int] | None = None
+        self.rows: Any = {} if keyed else []
+        self.positions: list[int] = []
+        self.nodes = 0
+        self.uses = 0
+
+    def add(self, position: int, row: Row, keys: tuple[Any, ...] | None) -> None:
+        whole = (position, *row)
+        self.positions.append(position)
+        if keys is None:
+            self.rows.append(whole)
+        else:
+            for key in keys:
+                self.rows.setdefault(key, []).append(whole)
+
+    def compile(self) -> None:
+        try:
+            self.function = compiled(self.source)
+        except (SyntaxError, RecursionError, MemoryError):
+            # Too much for Python's compiler; it is not tried again.
+            self.function = _undecided
+
+
+def _undecided(*_: Any) -> int:
+    return UNDECIDED
+
+
 class RuleSet:
-    """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache."""
+    """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache.
+
+    ``compile`` gives the program of an expression, or raises
+    :class:`InvalidExpression`, which then is the rule's error; it is asked again
+    whenever the closures are needed. ``derived`` are the names of the environment's
+    derived fields. Raises :class:`Interrupted` when told to stop.
+    """
 
     def __init__(
         self,
         ids: list[str],
         names: list[str],
-        programs: Iterable[Program | InvalidExpression],
+        expressions: list[str],
+        compile_: Compile,
+        derived: Iterable[str] = (),
+        interrupted: Callable[[], bool] | None = None,
     ) -> None:
         self.ids = ids
         self.names = names
-        self.programs = list(programs)
-        self.nodes = sum(getattr(program, "nodes", 1) for program in self.programs)
+        self.expressions = expressions
+        self.nodes = len(expressions)
+        self._program = compile_
+        self._broken: dict[int, str] = {}
+        self._others: list[int] = []
+        groups: dict[str, _Group] = {}
+        known = frozenset(derived)
+        for position, expression in enumerate(expressions):
+            if position % _STRIDE == 0:
+                _give_way(interrupted)
+            try:
+                program = compile_(expression)
+            except InvalidExpression as invalid:
+                self._broken[position] = str(invalid)
+                continue
+            found = None
+            if program.environment.limits.cost >= LEAST_LIMIT:
+                found = program.shape(known)
+            if found is None:
+                self._others.append(position)
+                self.nodes += program.nodes
+                continue
+            group = groups.get(found.source)
+            if group is None:
+                group = _Group(found.source, keyed=found.keys is not None)
+                groups[found.source] = group
+            group.add(position, found.row, found.keys)
+            group.nodes += program.nodes
+        self._groups = list(groups.values())
+        for group in self._groups:
+            if len(group.positions) >= _WORTHWHILE:
+                _give_way(interrupted)
+                group.compile()
+            else:
+                self.nodes += group.nodes
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def generate(self) -> None:
+        """Let generated code evaluate from now on, where the rules suit it."""
+        for group in self._groups:
+            group.compile()
+
     def evaluate(
-        self, variables: Facts, interrupted: Callable[[], bool] | None = None
+        self,
+        variables: Facts,
+        interrupted: Callable[[], bool] | None = None,
+        *,
+        matched_only: bool = False,
     ) -> Outcomes:
-        """Evaluate every rule; raises :class:`Interrupted`."""
+        """Evaluate every rule; with ``matched_only`` errors may be left out.
+
+        Raises :class:`Interrupted`.
+        """
+        outcomes = self._by_shape(variables, interrupted, matched_only=matched_only)
+        if isinstance(variables, Activation) and variables.exhausted:
+            # Which rules find a derived field beyond the limit they share depends on
+            # the order, which is that of the rules.
+            positions = range(len(self.expressions))
+            return self._in_order(variables.renewed(), interrupted, positions, [])
+        return outcomes
+
+    def _by_shape(
+        self,
+        variables: Facts,
+        interrupted: Callable[[], bool] | None,
+        *,
+        matched_only: bool,
+    ) -> Outcomes:
         matched: list[int] = []
+        doubts = list(self._others)
+        patience = _PATIENCE
+        for group in self._groups:
+            _give_way(interrupted)
+            if group.function is None:
+                group.uses += len(group.positions)
+                if group.uses < _WORTHWHILE or not patience:
+                    doubts += group.positions
+                    continue
+                patience -= 1
+                group.compile()
+            assert group.function is not None
+            status = group.function(
+                variables, group.rows, matched.append, doubts.append, interrupted
+            )
+            if status == UNDECIDED or (status == ABSENT and not matched_only):
+                doubts += group.positions
+        doubts += self._broken
+        doubts.sort()
+        return self._in_order(variables, interrupted, doubts, matched)
+
+    def _in_order(
+        self,
+        variables: Facts,
+        interrupted: Callable[[], bool] | None,
+        positions: Iterable[int],
+        matched: list[int],
+    ) -> Outcomes:
+        """Evaluate some of the rules by closures, beside those found to match."""
         errors: dict[int, str] = {}
-        for position, program in enumerate(self.programs):
+        for number, position in enumerate(positions):
+            if number % _STRIDE == 0:
+                _give_way(interrupted)
+            broken = self._broken.get(position)
+            if broken is not None:
+                errors[position] = broken
+                continue
             try:
-                if isinstance(program, InvalidExpression):
-                    raise program.with_traceback(None)
-                if program.evaluate(variables, interrupted=interrupted) is True:
+                program = self._program(self.expressions[position])
+                if program.interpret(variables, interrupted=interrupted) is True:
                     matched.append(position)
             except (EvaluationError, InvalidExpression) as failed:
                 errors[position] = str(failed)
+        matched.sort()
         return Outcomes(matched, errors)
+
+
+def _give_way(interrupted: Callable[[], bool] | None) -> None:
+    """Stop where the surrounding server asked to."""
+    if interrupted is not None and interrupted():
+        raise Interrupted
 $cel_rule_set$);
 
     v_sources := v_sources || jsonb_build_object('schema', $cel_schema$"""Tenant schemas: which objects the facts have, with which fields of which types.
@@ -11551,6 +11792,309 @@ def _kind(value: object) -> str:
         return "an object"
     return f"a {type(value).__name__}"
 $cel_schema$);
+
+    v_sources := v_sources || jsonb_build_object('shapes', $cel_shapes$"""Checked trees to functions that evaluate many expressions of one shape at once.
+
+Expressions that differ in their constants alone have one *shape*: the text of a
+function that loops over *rows*, which are a position and the expression's constants.
+What all of them read is read once, in front of the loop. Of ``User.Age >= 18 &&
+Order.Country == "DE"``, and others like it, the shape is, in short::
+
+    def generated(variables, rows, add, doubt, interrupted):
+        t1 = variables["User"]["Age"]
+        t2 = variables["Order"]["Country"]
+        for position, k0 in rows_under(rows, t2):
+            if t1 >= k0:
+                add(position)
+
+``add`` takes the position of an expression whose value is true. ``doubt`` takes that of
+one which only the closures can evaluate, see ``codegen``; so does the caller with all
+of them when the function returns `UNDECIDED`. It returns `ABSENT` where something that
+each expression needs to be true is not in the facts: then none is true, and which of
+them fail, the closures know. All others are not true, and do not fail.
+
+Where a clause compares a path with a constant, rows come in a dict under that constant,
+and the others are never looked at. That is exact, errors included: a conjunction with a
+clause that is false is false, whatever its other clauses are (cel-spec, "Logical
+Operators"). Only the cost limit and the derived fields, which share one, make it matter
+whether another clause was evaluated first; so such clauses keep their order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .checked import (
+    Chain,
+    Checked,
+    Choice,
+    Constant,
+    Field,
+    Invoke,
+    Loop,
+    MakeList,
+    Variable,
+)
+from .codegen import (
+    MAX_NODES,
+    Generator,
+    Unsupported,
+    constant_elements,
+    is_plain_number,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .interpreter import Closure
+    from .values import Value
+
+ABSENT: Final = 1
+UNDECIDED: Final = 2
+
+_COMPARISONS: Final = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
+
+Row = tuple[Any, ...]
+
+
+class Shape(NamedTuple):
+    """The text of a function, and the row of an expression of this shape in it.
+
+    ``keys`` are the constants under which the row stands in a dict, or None for a
+    function that takes a list. ``row`` lacks the position, which comes first.
+    """
+
+    source: str
+    row: Row
+    keys: tuple[Value, ...] | None
+
+
+def shape(
+    tree: Checked, nodes: int, slots: int, derived: frozenset[str],
+    build: Callable[[Checked], Closure],
+) -> Shape | None:  # fmt: skip
+    """The shape of a tree of so many nodes; None where it does not suit generated code.
+
+    ``derived`` are the names of the derived fields, ``build`` gives the closure of a
+    part, which may use so many ``slots``.
+    """
+    if nodes > MAX_NODES:
+        return None
+    try:
+        return _Shaper(build, derived).shape(tree, slots)
+    except (Unsupported, RecursionError):
+        return None
+
+
+class _Shaper(Generator):
+    """Writes the function of a shape: what is in front of the loop, then its body."""
+
+    def __init__(
+        self, build: Callable[[Checked], Closure], derived: frozenset[str]
+    ) -> None:
+        super().__init__(build)
+        self.derived = derived
+        self.indent = 1
+
+    def shape(self, tree: Checked, slots: int) -> Shape:
+        clauses = list(_clauses(tree))
+        keys: tuple[Value, ...] | None = None
+        rows = "rows"
+        left: list[Checked] = []
+        cheap = True
+        for number, clause in enumerate(clauses):
+            # A derived field is computed only where a rule by itself would compute it.
+            for node in _needed(clause):
+                self.hoist(node, first=number == 0)
+            cheap = cheap and self.is_cheap(clause)
+            if cheap and not any(map(_is_parameter, walk(clause))):
+                self.common(clause)
+                continue
+            found = self.keys(clause) if cheap and keys is None else None
+            if found is None:
+                left.append(clause)
+            else:
+                keys, rows = found
+        head, self.lines = self.lines, []
+        self.indent = 3
+        self.body(left, alone=len(clauses) == 1)
+        names = ", ".join(["position", *self.constants()])
+        source = "\n".join(
+            [
+                "def generated(variables, rows, add, doubt, interrupted):",
+                *head,
+                f"    for ({names},) in {rows}:",
+                "        try:",
+                *self.interruptions(),
+                *self.preparations(slots),
+                *self.lines,
+                "        except Exception:",
+                "            doubt(position)",
+                "    return 0",
+            ]
+        )
+        return Shape(source, tuple(self.parameters), keys)
+
+    # In front of the loop
+
+    def hoist(self, node: Checked, *, first: bool) -> None:
+        """Read a path that every expression needs to be true."""
+        path = self.path(node)
+        if path is None or path in self.known:
+            return
+        if self.is_read_plainly(node, first=first):
+            self.guarded(self.expression(node).text, on_key_error=ABSENT)
+
+    def is_read_plainly(self, node: Checked, *, first: bool = False) -> bool:
+        """Whether a path is read without closures, and may be read at any time."""
+        while isinstance(node, Field):
+            if node.test or self.converts(node):
+                return False
+            node = node.operand
+        return (
+            isinstance(node, Variable)
+            and not self.converts(node)
+            and node.fallback is None
+            and (first or node.name not in self.derived)
+        )
+
+    def guarded(self, statement: str, *, on_key_error: int) -> None:
+        self.write("try:")
+        self.write(f"    {statement}")
+        # Only a map in which the key is missing raises it.
+        self.write("except KeyError:")
+        self.write(f"    return {on_key_error}")
+        self.write("except Exception:")
+        self.write(f"    return {UNDECIDED}")
+
+    def is_cheap(self, node: Checked) -> bool:
+        """Whether a node costs its nodes, and needs no derived field to be computed."""
+        if isinstance(node, Constant):
+            return True
+        if isinstance(node, Field) and node.test:
+            return self.is_cheap(node.operand)
+        if isinstance(node, Variable | Field):
+            if self.path(node) in self.known:
+                return True
+            return node.conversion is None and self.is_read_plainly(node)
+        if isinstance(node, Invoke):
+            name, arguments = node.function.name, node.arguments
+            if name == "@in":
+                return bool(constant_elements(arguments[1])) and self.is_cheap(
+                    arguments[0]
+                )
+            if name != "!_" and not (
+                name in _COMPARISONS
+                and any(isinstance(argument, Constant) for argument in arguments)
+            ):
+                return False
+        elif not isinstance(node, Chain | Choice):
+            return False
+        return all(map(self.is_cheap, node.children()))
+
+    def common(self, clause: Checked) -> None:
+        """End here where a clause without constants is not true: it is so for all."""
+        known = dict(self.known)
+        text = self.truth(clause)
+        # What it binds is bound only where it comes so far.
+        self.known = known
+        self.guarded(f"if not {text}: return 0", on_key_error=UNDECIDED)
+
+    def keys(self, clause: Checked) -> tuple[tuple[Value, ...], str] | None:
+        """The constants, one of which a path must equal, and the rows under its value.
+
+        None where the clause is no such comparison.
+        """
+        if not isinstance(clause, Invoke) or len(clause.arguments) != 2:
+            return None
+        subject, other = clause.arguments
+        values: list[Value] | None = None
+        if clause.function.name == "_==_":
+            if isinstance(subject, Constant):
+                subject, other = other, subject
+            values = [other.value] if isinstance(other, Constant) else None
+        elif clause.function.name == "@in":
+            values = constant_elements(other)
+        path = self.path(subject)
+        known = None if path is None else self.known.get(path)
+        if known is None or not values or not all(map(_is_key, values)):
+            return None
+        return tuple(dict.fromkeys(values)), f"rows_under(rows, {known.name})"
+
+    # The loop's body
+
+    def interruptions(self) -> list[str]:
+        """What cannot be long needs no look at whether to stop."""
+        if not (self.uses_state or self.uses_budget):
+            return []
+        return [
+            f"{self.margin}if interrupted is not None and interrupted():",
+            f"{self.margin}    raise Interrupted",
+        ]
+
+    def body(self, clauses: list[Checked], *, alone: bool) -> None:
+        """Write the statements that add the position where all clauses are true."""
+        if alone and clauses:
+            (clause,) = clauses
+            if isinstance(clause, Chain):
+                for operand in clause.operands:
+                    self.write(f"if {self.truth(operand)}:")
+                    self.write("    add(position)")
+                    self.write("    continue")
+                return
+            code = self.expression(clause)
+            test = "" if code.kind == "bool" else " is True"
+            self.write(f"if {code.text}{test}:")
+            self.write("    add(position)")
+            return
+        for clause in clauses:
+            self.write(f"if not {self.truth(clause)}:")
+            self.write("    continue")
+        self.write("add(position)")
+
+
+def _clauses(tree: Checked) -> Iterator[Checked]:
+    """What has to be true, all of it, for the tree to be true."""
+    if isinstance(tree, Chain) and tree.operator == "&&":
+        for operand in tree.operands:
+            yield from _clauses(operand)
+    else:
+        yield tree
+
+
+def _needed(node: Checked) -> Iterator[Checked]:
+    """The field paths without whose values this node has no value."""
+    if isinstance(node, Variable):
+        yield node
+    elif isinstance(node, Field):
+        if not node.test:
+            yield node
+        else:
+            yield from _needed(node.operand)
+    elif isinstance(node, Invoke):
+        if node.function.deferred is None:
+            for argument in node.arguments:
+                yield from _needed(argument)
+    elif isinstance(node, MakeList):
+        for element in node.elements:
+            yield from _needed(element)
+    elif isinstance(node, Choice):
+        yield from _needed(node.condition)
+    elif type(node) is Loop:
+        yield from _needed(node.range)
+
+
+def _is_parameter(node: Checked) -> bool:
+    """Whether the constant of a node is a parameter of the text."""
+    return isinstance(node, Constant) and not (
+        node.value is None or type(node.value) is bool
+    )
+
+
+def _is_key(value: Value) -> bool:
+    return type(value) is str or is_plain_number(value)
+$cel_shapes$);
 
     v_sources := v_sources || jsonb_build_object('signatures', $cel_signatures$"""Declarations of functions, read from text to types.
 

@@ -7,6 +7,7 @@ evaluators part. Constants lie where Python and CEL differ, see ``pgrules.cel.va
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -109,6 +110,54 @@ def expression(
     looped = random.choice((*(n for n in names if n == "xs"), part(), "m.a"))
     body = expression(random, depth - 1, names, bound + variable)
     return f"{looped}.{random.choice(_MACROS)}({variable}, {body})"
+
+
+def rules(random: Random, number: int, names: tuple[str, ...] = NAMES) -> list[str]:
+    """Texts of rules, some of which differ in their constants alone.
+
+    Most are conjunctions of simple clauses, as rules are.
+    """
+    found: list[str] = []
+    while len(found) < number:
+        if random.random() < 0.3:
+            text = expression(random, random.randint(1, 4), names)
+        else:
+            text = " && ".join(
+                _clause(random, names) for _ in range(random.randint(1, 4))
+            )
+        found.append(text)
+        found += [
+            _LITERAL.sub(lambda _: random.choice(_SIMPLE), text)
+            for _ in range(random.randint(0, 3))
+        ]
+    return found[:number]
+
+
+_SIMPLE: Final = ("0", "1", "2", "1.0", "2.5", "'a'", "'ab'", "9007199254740993", "5u")
+_LITERAL: Final = re.compile(r"(?<![\w.'\"])\d+(?:\.\d+)?(?![\w.])|'[ab]*'")
+
+
+def _clause(random: Random, names: tuple[str, ...]) -> str:
+    root = random.choice(names)
+    path = root if random.random() < 0.2 else f"{root}.{random.choice(_FIELDS)}"
+    constant = random.choice(_SIMPLE)
+    kind = random.random()
+    if kind < 0.35:
+        sides = (path, constant) if random.random() < 0.8 else (constant, path)
+        return f"{sides[0]} == {sides[1]}"
+    if kind < 0.55:
+        return f"{path} {random.choice(_BINARY[1:6])} {constant}"
+    if kind < 0.65:
+        return f"has({root}.{random.choice(_FIELDS)})"
+    if kind < 0.72:
+        return f"{path} in {random.choice(_MEMBERS)}"
+    if kind < 0.78:
+        return random.choice((path, f"!{path}", f"{path} == true", f"{path} != null"))
+    if kind < 0.88:
+        return f"({_clause(random, names)} || {_clause(random, names)})"
+    if kind < 0.92:
+        return f"xs.exists(x, x == {constant})"
+    return expression(random, 2, names)
 
 
 # A tenant's schema over the same names, with derived fields, and facts that fit it

@@ -61,7 +61,9 @@ def activate(
 class Activation(dict[str, Any]):
     """Facts in which a derived field appears when it is first asked for."""
 
-    __slots__ = ("_failures", "_fields", "_interrupted", "_left", "_supplied")
+    __slots__ = (
+        "_facts", "_failures", "_fields", "_interrupted", "_left", "_limit", "_supplied"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -71,12 +73,22 @@ class Activation(dict[str, Any]):
         interrupted: Callable[[], bool] | None,
     ) -> None:
         super().__init__(facts)
+        self._facts = facts
         self._fields = fields
-        self._left = limit
+        self._limit = self._left = limit
         self._interrupted = interrupted
         self._failures: dict[str, EvaluationError] = {}
         # A supplied value still has to become one of the field's type.
         self._supplied = {name: self.pop(name) for name in fields.keys() & facts.keys()}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether derived fields have cost more than the limit that they share."""
+        return self._left < 0
+
+    def renewed(self) -> Activation:
+        """The same facts, with no derived field computed."""
+        return Activation(self._facts, self._fields, self._limit, self._interrupted)
 
     def __missing__(self, name: str) -> Value:
         known = self._fields.get(name)

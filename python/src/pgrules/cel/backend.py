@@ -29,15 +29,15 @@ from .errors import (
 )
 from .facts import parse_facts, value_to_json
 from .program import compile_expression
-from .rule_set import RuleSet
 from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from .facts import Facts
     from .program import Program
+    from .rule_set import RuleSet
 
 _programs = ProgramCache()
 _environments = EnvironmentCache()
@@ -179,7 +179,9 @@ def evaluate_set(
         variables = _variables(facts, environment)
         if rules is None:
             return False, None, None, None, None, None
-        matches, failed = rules.evaluate(variables, _interrupted)
+        matches, failed = rules.evaluate(
+            variables, _interrupted, matched_only=matched_only
+        )
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, None, None, _failure(failure)
     if matched_only:
@@ -388,21 +390,21 @@ def _rule_set(
     """The rule set of a key, or a new one of these rules, which is kept."""
     if ids is None:
         return None if key is None else _rule_sets.get(key, document)
-    rules = RuleSet(ids, names, _outcomes(expressions, document))
+    # It brings the modules that generate code, which a short session does without.
+    from .rule_set import RuleSet
+
+    environment, fields = _environments.compiled(document)
+    rules = RuleSet(
+        ids,
+        names,
+        expressions,
+        lambda expression: _programs.program(expression, document, environment),
+        fields,
+        _interrupted,
+    )
     if key is not None:
         _rule_sets.put(key, document, rules)
     return rules
-
-
-def _outcomes(
-    expressions: Iterable[str], document: str
-) -> Iterator[Program | InvalidExpression]:
-    """The programs of expressions, or why one has none."""
-    for expression in expressions:
-        try:
-            yield _program(expression, document)
-        except InvalidExpression as invalid:
-            yield invalid
 
 
 def _flat(elements: list[Any]) -> Iterator[str]:

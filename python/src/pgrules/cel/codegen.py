@@ -13,11 +13,16 @@ negative indexes, ``//`` and ``%`` of negatives, integers beyond 64 bits.
 Loops and functions over long values are charged to a small budget, so that the fast
 path ends within milliseconds; what needs more is left to the closures, which count
 exactly and can be cancelled.
+
+Python compiles a text slowly, so texts have no constants in them: these are parameters,
+and expressions that differ in their constants alone share one compiled text.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count as count_up
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import operators
@@ -34,6 +39,7 @@ from .checked import (
     Variable,
     count,
 )
+from .errors import Interrupted
 from .evaluation import Evaluation
 from .reading import NATIVE
 
@@ -44,20 +50,20 @@ if TYPE_CHECKING:
     from .values import Value
 
 # Cost units that the fast path may use: some milliseconds.
-_BUDGET: Final = 20_000
+BUDGET: Final = 20_000
 
 # A generated function is compiled by Python, which takes longer than evaluating the
 # closures a few times; and a tree beyond this size is better left to them.
-_MAX_NODES: Final = 2_000
+MAX_NODES: Final = 2_000
 
 # Below this cost limit only the closures, which count exactly, may evaluate: the
 # fast path counts loops and long values apart, and a program's own nodes not at all.
-LEAST_LIMIT: Final = 2 * _BUDGET + _MAX_NODES
+LEAST_LIMIT: Final = 2 * BUDGET + MAX_NODES
 
 # Elements of a list that a string is looked for in.
 _MAX_SEARCHED: Final = 1_000
 
-# Python limits how deep blocks nest: 20 loops, 100 levels of indentation.
+# Python limits how deep blocks nest: 20 of them.
 _MAX_INDENT: Final = 18
 
 # Text of an int that is range-tested inline.
@@ -79,11 +85,22 @@ def _undecided() -> Value:
     raise Undecided
 
 
-class _Unsupported(Exception):
+def _rows_under(rows: dict[Any, Any], value: Value) -> Any:
+    """The rows whose constant a value equals; constants are strings and numbers."""
+    # Python takes True for 1. What cannot be hashed equals no constant.
+    if type(value) is bool:
+        return ()
+    try:
+        return rows.get(value, ())
+    except TypeError:
+        return ()
+
+
+class Unsupported(Exception):
     """This tree is not worth a generated function."""
 
 
-class _Code(NamedTuple):
+class Code(NamedTuple):
     """A Python expression.
 
     ``kind`` is the type that its value surely has: bool, int, float, str, list or
@@ -107,21 +124,41 @@ def generate(
     ``fallback(variables, interrupted=...)`` evaluates by closures, which use so many
     ``slots``. None where the tree does not suit generated code.
     """
-    if count(tree) > _MAX_NODES:
+    if count(tree) > MAX_NODES:
         return None
-    generator = _Generator(build)
+    generator = Generator(build)
     try:
         generator.returned(tree)
-        source = generator.function(slots)
-        namespace = {**generator.namespace, "fallback": fallback}
-        exec(compile(source, "<rule>", "exec"), namespace)  # noqa: S102 - our own text
-    except (_Unsupported, RecursionError, SyntaxError, MemoryError):
+        make = compiled(generator.function(slots))
+    except (Unsupported, RecursionError, SyntaxError, MemoryError):
         return None
-    function: Callable[..., Value] = namespace["evaluate"]
+    function: Callable[..., Value] = make(fallback, *generator.parameters)
     return function
 
 
-class _Generator:
+# What the texts may name beside their parameters; functions of the libraries are added
+# when an expression first calls them.
+_globals: Final[dict[str, Any]] = {
+    "Evaluation": Evaluation,
+    "Interrupted": Interrupted,
+    "Undecided": Undecided,
+    "rows_under": _rows_under,
+    "undecided": _undecided,
+}
+_function_names: Final[dict[Callable[..., Value], str]] = {}
+_numbers: Final = count_up()
+
+
+@lru_cache(maxsize=1_000)
+def compiled(source: str) -> Callable[..., Any]:
+    """The function that a text defines, as ``generated``."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<rule>", "exec"), _globals, namespace)  # noqa: S102 - our own
+    generated: Callable[..., Any] = namespace["generated"]
+    return generated
+
+
+class Generator:
     """Writes the body of one function.
 
     Expressions are built as text and nest as the tree does; loops are statements,
@@ -135,40 +172,53 @@ class _Generator:
         self.lines: list[str] = []
         self.indent = 2
         self.names = 0
+        # The values of the text's constants, which it calls k0, k1 and so on.
+        self.parameters: list[Any] = []
         self.uses_state = False
         self.uses_budget = False
         # The names that hold field paths read already, where they surely are bound.
-        self.known: dict[tuple[str, ...], _Code] = {}
+        self.known: dict[tuple[str, ...], Code] = {}
         # The names of the variables of loops that are being written, by slot.
         self.variables: dict[int, str] = {}
-        self.namespace: dict[str, Any] = {
-            "undecided": _undecided,
-            "Undecided": Undecided,
-            "Evaluation": Evaluation,
-        }
 
     # Text
 
     def function(self, slots: int) -> str:
-        head = [
-            "def evaluate(variables, *, interrupted=None):",
-            "    try:",
-        ]
+        return "\n".join(
+            [
+                f"def generated({', '.join(['fallback', *self.constants()])}):",
+                "  def evaluate(variables, *, interrupted=None):",
+                "    try:",
+                *self.preparations(slots),
+                *self.lines,
+                "    except Exception:",
+                "        pass",
+                "    return fallback(variables, interrupted=interrupted)",
+                "  return evaluate",
+            ]
+        )
+
+    def constants(self) -> list[str]:
+        """The names of the parameters."""
+        return [f"k{number}" for number in range(len(self.parameters))]
+
+    def preparations(self, slots: int) -> list[str]:
+        """The lines that begin an evaluation which uses so many slots."""
+        lines = []
         if self.uses_state:
-            head.append(f"        state = Evaluation(variables, {_BUDGET})")
+            lines.append(f"state = Evaluation(variables, {BUDGET})")
             if slots:
-                head.append(f"        state.locals = [None] * {slots}")
+                lines.append(f"state.locals = [None] * {slots}")
         if self.uses_budget:
-            head.append(f"        budget = {_BUDGET}")
-        tail = [
-            "    except Exception:",
-            "        pass",
-            "    return fallback(variables, interrupted=interrupted)",
-        ]
-        return "\n".join([*head, *self.lines, *tail])
+            lines.append(f"budget = {BUDGET}")
+        return [f"{self.margin}{line}" for line in lines]
+
+    @property
+    def margin(self) -> str:
+        return "    " * self.indent
 
     def write(self, line: str) -> None:
-        self.lines.append("    " * self.indent + line)
+        self.lines.append(self.margin + line)
 
     @contextmanager
     def block(self) -> Iterator[None]:
@@ -176,7 +226,7 @@ class _Generator:
         known = dict(self.known)
         self.indent += 1
         if self.indent > _MAX_INDENT:
-            raise _Unsupported
+            raise Unsupported
         yield
         self.indent -= 1
         self.known = known
@@ -186,32 +236,35 @@ class _Generator:
         return f"t{self.names}"
 
     def constant(self, value: Any) -> str:
-        """A name in the function's globals for a value without literal form."""
-        self.names += 1
-        name = f"k{self.names}"
-        self.namespace[name] = value
-        return name
+        """The name of a parameter that has this value."""
+        self.parameters.append(value)
+        return f"k{len(self.parameters) - 1}"
 
-    def called(self, function: Callable[..., Value], *arguments: _Code) -> str:
+    def called(self, function: Callable[..., Value], *arguments: Code) -> str:
         """A call of a Python function that takes the evaluation's state first."""
         self.uses_state = True
         texts = ", ".join(["state", *(argument.text for argument in arguments)])
-        return f"{self.constant(function)}({texts})"
+        name = _function_names.get(function)
+        if name is None:
+            name = f"f{next(_numbers)}"
+            _globals[name] = function
+            _function_names[function] = name
+        return f"{name}({texts})"
 
-    def named(self, code: _Code) -> _Code:
+    def named(self, code: Code) -> Code:
         """The same value, under a name once the text has run."""
         if code.name:
             return code
         name = self.fresh()
-        return _Code(f"({name} := {code.text})", code.kind, name)
+        return Code(f"({name} := {code.text})", code.kind, name)
 
-    def stored(self, code: _Code) -> _Code:
+    def stored(self, code: Code) -> Code:
         """The same value, computed by a statement of its own."""
         if code.text.isidentifier():
             return code
         name = code.name or self.fresh()
         self.write(f"{name} = {code.text}" if name != code.name else code.text)
-        return _Code(name, code.kind, name)
+        return Code(name, code.kind, name)
 
     # Statements
 
@@ -231,7 +284,7 @@ class _Generator:
         else:
             self.write(f"return {self.expression(node).text}")
 
-    def chain_by_statements(self, node: Chain) -> _Code:
+    def chain_by_statements(self, node: Chain) -> Code:
         decisive = node.operator == "||"
         negation = "" if decisive else "not "
         result = self.fresh()
@@ -244,9 +297,9 @@ class _Generator:
                 self.write(f"    {result} = {decisive}")
                 self.write("    break")
             self.write("break")
-        return _Code(result, "bool", result)
+        return Code(result, "bool", result)
 
-    def choice_by_statements(self, node: Choice) -> _Code:
+    def choice_by_statements(self, node: Choice) -> Code:
         result = self.fresh()
         self.write(f"if {self.truth(node.condition)}:")
         with self.block():
@@ -254,11 +307,11 @@ class _Generator:
         self.write("else:")
         with self.block():
             self.write(f"{result} = {self.expression(node.otherwise).text}")
-        return _Code(result, "", result)
+        return Code(result, "", result)
 
     # Expressions
 
-    def expression(self, node: Checked) -> _Code:
+    def expression(self, node: Checked) -> Code:
         """The text of a node's value, after any statements that it needs."""
         match node:
             case Constant(value=value):
@@ -267,58 +320,54 @@ class _Generator:
                 return self.variable(node)
             case Local(slot=slot) if slot in self.variables:
                 name = self.variables[slot]
-                return _Code(name, "", name)
+                return Code(name, "", name)
             case Field():
                 return self.field(node)
             case Chain():
-                if _has_loop(node):
+                if has_loop(node):
                     return self.chain_by_statements(node)
                 return self.chain(node)
             case Choice():
-                if _has_loop(node):
+                if has_loop(node):
                     return self.choice_by_statements(node)
                 return self.choice(node)
             case Invoke():
                 return self.invoke(node)
             case MakeList():
                 elements = self.operands(node, node.elements)
-                return _Code(f"[{', '.join(e.text for e in elements)}]", "list")
+                return Code(f"[{', '.join(e.text for e in elements)}]", "list")
             case Loop(kind=kind) if kind in _LOOPS and type(node) is Loop:
                 return self.loop(node)
         return self.embedded(node)
 
-    def operands(self, node: Checked, parts: list[Checked]) -> list[_Code]:
+    def operands(self, node: Checked, parts: list[Checked]) -> list[Code]:
         """The operands of one operation, to be used in this order.
 
         A loop among them is a statement and would run before the text of the
         operands in front of it; so then each is computed by a statement.
         """
-        if not _has_loop(node):
+        if not has_loop(node):
             return [self.expression(part) for part in parts]
         return [self.stored(self.expression(part)) for part in parts]
 
-    def embedded(self, node: Checked) -> _Code:
+    def embedded(self, node: Checked) -> Code:
         """A sub-expression by its closure, where no loop's variable is in it."""
-        own = {getattr(part, "slot", None) for part in _walk(node)
+        own = {getattr(part, "slot", None) for part in walk(node)
                if not isinstance(part, Local)}  # fmt: skip
-        for part in _walk(node):
+        for part in walk(node):
             if isinstance(part, Local) and part.slot not in own:
-                raise _Unsupported
+                raise Unsupported
         self.uses_state = True
-        return _Code(f"{self.constant(self.build(node))}(state)")
+        return Code(f"{self.constant(self.build(node))}(state)")
 
-    def literal(self, value: Value) -> _Code:
+    def literal(self, value: Value) -> Code:
         kind = type(value)
         if value is None or kind is bool:
-            return _Code(repr(value), "bool" if kind is bool else "")
-        if kind is int:
-            return _Code(f"({value!r})" if value < 0 else repr(value), "int")
-        if kind is str:
-            return _Code(repr(value), "str")
-        known = kind.__name__ if kind in (float, list) else ""
-        return _Code(self.constant(value), known)
+            return Code(repr(value), "bool" if kind is bool else "")
+        known = kind.__name__ if kind in (int, float, str, list) else ""
+        return Code(self.constant(value), known)
 
-    def variable(self, node: Variable) -> _Code:
+    def variable(self, node: Variable) -> Code:
         if self.converts(node):
             return self.embedded(node)
         if type(node.conversion) is str:
@@ -326,17 +375,17 @@ class _Generator:
             return self.read((node.name,), code.text, code.kind)
         if node.fallback is not None:
             fallback = self.constant(node.fallback)
-            return _Code(f"variables.get({node.name!r}, {fallback})")
+            return Code(f"variables.get({node.name!r}, {fallback})")
         return self.read((node.name,), f"variables[{node.name!r}]")
 
-    def read(self, path: tuple[str, ...], text: str, kind: str = "") -> _Code:
+    def read(self, path: tuple[str, ...], text: str, kind: str = "") -> Code:
         """A field path, bound to a name where it is read first."""
         known = self.known.get(path)
         if known is not None:
             return known
         name = self.fresh()
-        self.known[path] = _Code(name, kind, name)
-        return _Code(f"({name} := {text})", kind, name)
+        self.known[path] = Code(name, kind, name)
+        return Code(f"({name} := {text})", kind, name)
 
     def path(self, node: Checked) -> tuple[str, ...] | None:
         """The path of a plain selection from a variable or a loop's variable."""
@@ -351,10 +400,10 @@ class _Generator:
             return None if operand is None else (*operand, node.name)
         return None
 
-    def field(self, node: Field) -> _Code:
+    def field(self, node: Field) -> Code:
         if node.test:
             operand = self.named(self.expression(node.operand))
-            return _Code(
+            return Code(
                 f"({node.name!r} in {operand.name}"
                 f" if type({operand.text}) is dict else undecided())",
                 "bool",
@@ -373,22 +422,22 @@ class _Generator:
             return NATIVE.get(declared) is None
         return declared is not None
 
-    def subscript(self, node: Field) -> _Code:
+    def subscript(self, node: Field) -> Code:
         """A map's value under a field name, of the declared type if it has one."""
         # Only a dict takes a str as subscript; anything else raises TypeError.
         text = f"{self.subject(node.operand)}[{node.name!r}]"
         native = None if node.conversion is None else NATIVE[node.conversion]
         return self.typed(text, native)
 
-    def typed(self, text: str, native: type | None) -> _Code:
+    def typed(self, text: str, native: type | None) -> Code:
         """A fact, once it is seen to be of the type that is declared for it."""
         if native is None:
-            return _Code(text)
+            return Code(text)
         value, kind = self.fresh(), native.__name__
         tested = f"{value} if type({value} := {text}) is {kind} else"
         if native is float:
             tested += f" float({value}) if type({value}) is int else"
-        return _Code(f"({tested} undecided())", kind, "")
+        return Code(f"({tested} undecided())", kind, "")
 
     def subject(self, node: Checked) -> str:
         """The text of a value that something is selected from."""
@@ -404,16 +453,16 @@ class _Generator:
         code = self.named(code)
         return f"({code.text} is True or {code.name} is not False and undecided())"
 
-    def chain(self, node: Chain) -> _Code:
+    def chain(self, node: Chain) -> Code:
         texts = [self.truth(node.operands[0])]
         # What later operands bind is bound for those behind them only.
         known = dict(self.known)
         texts += [self.truth(operand) for operand in node.operands[1:]]
         self.known = known
         joint = " or " if node.operator == "||" else " and "
-        return _Code(f"({joint.join(texts)})", "bool")
+        return Code(f"({joint.join(texts)})", "bool")
 
-    def choice(self, node: Choice) -> _Code:
+    def choice(self, node: Choice) -> Code:
         condition = self.truth(node.condition)
         known = dict(self.known)
         then = self.expression(node.then)
@@ -421,38 +470,44 @@ class _Generator:
         otherwise = self.expression(node.otherwise)
         self.known = known
         kind = then.kind if then.kind == otherwise.kind else ""
-        return _Code(f"({then.text} if {condition} else {otherwise.text})", kind)
+        return Code(f"({then.text} if {condition} else {otherwise.text})", kind)
 
     # Functions
 
-    def invoke(self, node: Invoke) -> _Code:
+    def invoke(self, node: Invoke) -> Code:
         name = node.function.name
         if name in ("_==_", "_!=_"):
-            return _Code(self.equality(node, negated=name == "_!=_"), "bool")
+            return Code(self.equality(node, negated=name == "_!=_"), "bool")
         if name in _COMPARISONS:
-            return _Code(self.comparison(node, _COMPARISONS[name]), "bool")
+            return Code(self.comparison(node, _COMPARISONS[name]), "bool")
         if name in _ARITHMETIC:
             return self.arithmetic(node, _ARITHMETIC[name])
         if name == "!_":
-            return _Code(f"(not {self.truth(node.arguments[0])})", "bool")
+            return Code(f"(not {self.truth(node.arguments[0])})", "bool")
         if name == "@in":
             text = self.membership(node)
             if text:
-                return _Code(text, "bool")
+                return Code(text, "bool")
         operands = self.operands(node, node.arguments)
         if name == "size" and len(operands) == 1:
             # Strings, bytes, lists and maps have a length, and nothing else has.
-            return _Code(f"len({operands[0].text})", "int")
+            return Code(f"len({operands[0].text})", "int")
         if name in _STRING_TESTS and operands[-1].kind == "str":
             # Only str has the method and takes a str; a constant bounds the work.
             subject, part = operands
             if isinstance(node.arguments[1], Constant):
                 method = _STRING_TESTS[name]
-                return _Code(f"{subject.text}.{method}({part.text})", "bool")
-        if name == "_[_]" and operands[1].kind == "str" and operands[0].kind == "":
-            return _Code(f"{operands[0].text}[{operands[1].text}]")
+                return Code(f"{subject.text}.{method}({part.text})", "bool")
+        if (
+            name == "_[_]"
+            and operands[1].kind == "str"
+            and operands[0].kind == ""
+            # Python warns of a subscript of None.
+            and not isinstance(node.arguments[0], Constant)
+        ):
+            return Code(f"{operands[0].text}[{operands[1].text}]")
         # The implementation raises wherever CEL has an error.
-        return _Code(self.called(node.function.implementation, *operands))
+        return Code(self.called(node.function.implementation, *operands))
 
     def equality(self, node: Invoke, *, negated: bool) -> str:
         left, right = node.arguments
@@ -465,8 +520,9 @@ class _Generator:
                 test = "is not" if negated else "is"
                 return f"({self.expression(left).text} {test} {value!r})"
             if type(value) is str:
-                return f"({self.expression(left).text} {operator} {value!r})"
-            if _is_plain_number(value):
+                subject = self.expression(left).text
+                return f"({subject} {operator} {self.constant(value)})"
+            if is_plain_number(value):
                 return self.number_equality(left, value, negated=negated)
         text = self.called(operators.equal, *self.operands(node, node.arguments))
         return f"(not {text})" if negated else text
@@ -495,9 +551,9 @@ class _Generator:
         if right.kind == "str":
             # Python raises when a str is compared with anything but a str.
             return f"({left.text} {operator} {right.text})"
-        if _is_plain_number(second.value) and left.kind in _NUMBERS:
+        if is_plain_number(second.value) and left.kind in _NUMBERS:
             return f"({left.text} {operator} {right.text})"
-        if _is_plain_number(second.value):
+        if is_plain_number(second.value):
             # Python raises for anything but a number, and a bool.
             left = self.named(left)
             return (
@@ -506,7 +562,7 @@ class _Generator:
             )
         return self.called(_ORDER[operator], left, right)
 
-    def arithmetic(self, node: Invoke, operator: str) -> _Code:
+    def arithmetic(self, node: Invoke, operator: str) -> Code:
         """Sums and products of two ints or two doubles; else by the function."""
         operands = self.operands(node, node.arguments)
         kinds = {
@@ -515,7 +571,7 @@ class _Generator:
             if operand.kind or isinstance(argument, Constant)
         }
         if not kinds <= _NUMBERS or len(kinds) > 1:
-            return _Code(self.called(node.function.implementation, *operands))
+            return Code(self.called(node.function.implementation, *operands))
         names, tests = [], []
         for operand, argument in zip(operands, node.arguments, strict=True):
             if isinstance(argument, Constant):
@@ -530,13 +586,13 @@ class _Generator:
         first = "int" if "float" not in kinds else "float"
         test = " & ".join(f"(type({text}) is {first})" for text, _ in tests) or "True"
         if first == "float":
-            return _Code(f"({inline} if {test} else undecided())", "float")
+            return Code(f"({inline} if {test} else undecided())", "float")
         result = self.fresh()
         ranged = f"{_LOW} <= ({result} := {inline}) <= {_HIGH}"
         if "int" in kinds:
-            return _Code(f"({result} if {test} and {ranged} else undecided())", "int")
+            return Code(f"({result} if {test} and {ranged} else undecided())", "int")
         floats = " and ".join(f"type({name}) is float" for _, name in tests)
-        return _Code(
+        return Code(
             f"({result} if {test} and {ranged}"
             f" else {inline} if {floats} else undecided())"
         )
@@ -550,13 +606,14 @@ class _Generator:
         if isinstance(element, Constant) and type(element.value) is str:
             # A str equals nothing but a str, in a list as among the keys of a map.
             code = self.named(self.expression(container))
+            constant = self.constant(element.value)
             return (
-                f"({element.value!r} in {code.name} if type({code.text}) is dict"
+                f"({constant} in {code.name} if type({code.text}) is dict"
                 f" or type({code.name}) is list and len({code.name}) < {_MAX_SEARCHED}"
                 " else undecided())"
             )
-        values = _constant_elements(container)
-        if not values or not all(type(v) is str or _is_plain_number(v) for v in values):
+        values = constant_elements(container)
+        if not values or not all(type(v) is str or is_plain_number(v) for v in values):
             return ""
         code = self.expression(element)
         members = frozenset(values)
@@ -569,7 +626,7 @@ class _Generator:
 
     # Loops
 
-    def loop(self, node: Loop) -> _Code:
+    def loop(self, node: Loop) -> Code:
         parts = [p for p in (node.condition, node.transform) if p is not None]
         cost = 1 + sum(map(count, parts))
         self.uses_budget = True
@@ -586,9 +643,9 @@ class _Generator:
             self.turn(node, result, variable)
             del self.variables[node.slot]
         if node.kind == "exists_one":
-            return _Code(f"({result} == 1)", "bool")
+            return Code(f"({result} == 1)", "bool")
         kind = "bool" if node.kind in ("all", "exists") else "list"
-        return _Code(result, kind, result)
+        return Code(result, kind, result)
 
     def turn(self, node: Loop, result: str, variable: str) -> None:
         """One turn of a loop."""
@@ -617,7 +674,7 @@ _ORDER = {
 }
 
 
-def _is_plain_number(value: Value) -> bool:
+def is_plain_number(value: Value) -> bool:
     """Whether Python compares a number of any type with this one as CEL does.
 
     From 2**53 on, CEL compares an int and a double as doubles, Python exactly.
@@ -625,17 +682,19 @@ def _is_plain_number(value: Value) -> bool:
     return type(value) in (int, float) and abs(value) < 1 << 53
 
 
-def _walk(node: Checked) -> Iterator[Checked]:
+def walk(node: Checked) -> Iterator[Checked]:
+    """A node and all below it."""
     yield node
     for child in node.children():
-        yield from _walk(child)
+        yield from walk(child)
 
 
-def _has_loop(node: Checked) -> bool:
-    return any(isinstance(part, Loop) for part in _walk(node))
+def has_loop(node: Checked) -> bool:
+    """Whether a node or one below it is a loop, which is written as statements."""
+    return any(isinstance(part, Loop) for part in walk(node))
 
 
-def _constant_elements(node: Checked) -> list[Value] | None:
+def constant_elements(node: Checked) -> list[Value] | None:
     """The values of a list of constants."""
     if not isinstance(node, MakeList):
         return None

@@ -21,6 +21,7 @@ from .parser import parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .shapes import Shape
     from .trace import Step
     from .types import Type
     from .values import Value
@@ -107,6 +108,12 @@ class Program:
         if self.environment.limits.cost >= LEAST_LIMIT:
             function = generate(self.tree, self._slots, interpret, self.interpret)
         self.evaluate = function or self.interpret
+
+    def shape(self, derived: frozenset[str]) -> Shape | None:
+        """What the expression has in common with others, see ``shapes``."""
+        from .shapes import shape
+
+        return shape(self.tree, self.nodes, self._slots, derived, interpret)
 
     def interpret(
         self,

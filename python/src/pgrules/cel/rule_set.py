@@ -1,21 +1,38 @@
 """Many rules that are evaluated over the same facts.
 
-A rule set keeps what all evaluations have in common: identifiers, names and programs
-in the order of evaluation. Which rules a set has, and for how long it may be kept, the
-caller knows.
+Rules of one shape, see ``shapes``, are evaluated by one function, and the others by
+their programs. What decides is always the same: the closures of ``interpreter``, which
+evaluate every rule that generated code cannot.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .errors import EvaluationError, InvalidExpression
+from .activation import Activation
+from .codegen import LEAST_LIMIT, compiled
+from .errors import EvaluationError, Interrupted, InvalidExpression
+from .shapes import ABSENT, UNDECIDED, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .facts import Facts
     from .program import Program
+
+    Compile = Callable[[str], Program]
+
+# Python takes about as long to compile a function as closures take for this many
+# evaluations; so a shape of many rules is compiled at once, and another one when it has
+# been used so often.
+_WORTHWHILE: Final = 64
+
+# Functions that one evaluation may compile of those that became worthwhile: some ten
+# milliseconds.
+_PATIENCE: Final = 20
+
+# Rules between two looks at whether to stop, where a rule takes microseconds.
+_STRIDE: Final = 64
 
 
 class Outcomes(NamedTuple):
@@ -28,35 +45,179 @@ class Outcomes(NamedTuple):
     errors: dict[int, str]
 
 
+class _Group:
+    """The rules of one shape."""
+
+    __slots__ = ("function", "nodes", "positions", "rows", "source", "uses")
+
+    def __init__(self, source: str, *, keyed: bool) -> None:
+        self.source = source
+        self.function: Callable[..., int] | None = None
+        self.rows: Any = {} if keyed else []
+        self.positions: list[int] = []
+        self.nodes = 0
+        self.uses = 0
+
+    def add(self, position: int, row: Row, keys: tuple[Any, ...] | None) -> None:
+        whole = (position, *row)
+        self.positions.append(position)
+        if keys is None:
+            self.rows.append(whole)
+        else:
+            for key in keys:
+                self.rows.setdefault(key, []).append(whole)
+
+    def compile(self) -> None:
+        try:
+            self.function = compiled(self.source)
+        except (SyntaxError, RecursionError, MemoryError):
+            # Too much for Python's compiler; it is not tried again.
+            self.function = _undecided
+
+
+def _undecided(*_: Any) -> int:
+    return UNDECIDED
+
+
 class RuleSet:
-    """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache."""
+    """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache.
+
+    ``compile`` gives the program of an expression, or raises
+    :class:`InvalidExpression`, which then is the rule's error; it is asked again
+    whenever the closures are needed. ``derived`` are the names of the environment's
+    derived fields. Raises :class:`Interrupted` when told to stop.
+    """
 
     def __init__(
         self,
         ids: list[str],
         names: list[str],
-        programs: Iterable[Program | InvalidExpression],
+        expressions: list[str],
+        compile_: Compile,
+        derived: Iterable[str] = (),
+        interrupted: Callable[[], bool] | None = None,
     ) -> None:
         self.ids = ids
         self.names = names
-        self.programs = list(programs)
-        self.nodes = sum(getattr(program, "nodes", 1) for program in self.programs)
+        self.expressions = expressions
+        self.nodes = len(expressions)
+        self._program = compile_
+        self._broken: dict[int, str] = {}
+        self._others: list[int] = []
+        groups: dict[str, _Group] = {}
+        known = frozenset(derived)
+        for position, expression in enumerate(expressions):
+            if position % _STRIDE == 0:
+                _give_way(interrupted)
+            try:
+                program = compile_(expression)
+            except InvalidExpression as invalid:
+                self._broken[position] = str(invalid)
+                continue
+            found = None
+            if program.environment.limits.cost >= LEAST_LIMIT:
+                found = program.shape(known)
+            if found is None:
+                self._others.append(position)
+                self.nodes += program.nodes
+                continue
+            group = groups.get(found.source)
+            if group is None:
+                group = _Group(found.source, keyed=found.keys is not None)
+                groups[found.source] = group
+            group.add(position, found.row, found.keys)
+            group.nodes += program.nodes
+        self._groups = list(groups.values())
+        for group in self._groups:
+            if len(group.positions) >= _WORTHWHILE:
+                _give_way(interrupted)
+                group.compile()
+            else:
+                self.nodes += group.nodes
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def generate(self) -> None:
+        """Let generated code evaluate from now on, where the rules suit it."""
+        for group in self._groups:
+            group.compile()
+
     def evaluate(
-        self, variables: Facts, interrupted: Callable[[], bool] | None = None
+        self,
+        variables: Facts,
+        interrupted: Callable[[], bool] | None = None,
+        *,
+        matched_only: bool = False,
     ) -> Outcomes:
-        """Evaluate every rule; raises :class:`Interrupted`."""
+        """Evaluate every rule; with ``matched_only`` errors may be left out.
+
+        Raises :class:`Interrupted`.
+        """
+        outcomes = self._by_shape(variables, interrupted, matched_only=matched_only)
+        if isinstance(variables, Activation) and variables.exhausted:
+            # Which rules find a derived field beyond the limit they share depends on
+            # the order, which is that of the rules.
+            positions = range(len(self.expressions))
+            return self._in_order(variables.renewed(), interrupted, positions, [])
+        return outcomes
+
+    def _by_shape(
+        self,
+        variables: Facts,
+        interrupted: Callable[[], bool] | None,
+        *,
+        matched_only: bool,
+    ) -> Outcomes:
         matched: list[int] = []
+        doubts = list(self._others)
+        patience = _PATIENCE
+        for group in self._groups:
+            _give_way(interrupted)
+            if group.function is None:
+                group.uses += len(group.positions)
+                if group.uses < _WORTHWHILE or not patience:
+                    doubts += group.positions
+                    continue
+                patience -= 1
+                group.compile()
+            assert group.function is not None
+            status = group.function(
+                variables, group.rows, matched.append, doubts.append, interrupted
+            )
+            if status == UNDECIDED or (status == ABSENT and not matched_only):
+                doubts += group.positions
+        doubts += self._broken
+        doubts.sort()
+        return self._in_order(variables, interrupted, doubts, matched)
+
+    def _in_order(
+        self,
+        variables: Facts,
+        interrupted: Callable[[], bool] | None,
+        positions: Iterable[int],
+        matched: list[int],
+    ) -> Outcomes:
+        """Evaluate some of the rules by closures, beside those found to match."""
         errors: dict[int, str] = {}
-        for position, program in enumerate(self.programs):
+        for number, position in enumerate(positions):
+            if number % _STRIDE == 0:
+                _give_way(interrupted)
+            broken = self._broken.get(position)
+            if broken is not None:
+                errors[position] = broken
+                continue
             try:
-                if isinstance(program, InvalidExpression):
-                    raise program.with_traceback(None)
-                if program.evaluate(variables, interrupted=interrupted) is True:
+                program = self._program(self.expressions[position])
+                if program.interpret(variables, interrupted=interrupted) is True:
                     matched.append(position)
             except (EvaluationError, InvalidExpression) as failed:
                 errors[position] = str(failed)
+        matched.sort()
         return Outcomes(matched, errors)
+
+
+def _give_way(interrupted: Callable[[], bool] | None) -> None:
+    """Stop where the surrounding server asked to."""
+    if interrupted is not None and interrupted():
+        raise Interrupted
