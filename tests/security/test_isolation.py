@@ -196,6 +196,114 @@ def test_an_id_or_name_of_the_other_tenant_is_free_for_me(
     assert store.add(twin).id == world.their_rule.id
 
 
+# Many facts, and tables of users
+
+
+def test_a_batch_is_judged_by_my_rules_alone(engine: Engine, world: World) -> None:
+    """REQ-TENANT-003: however many facts, and by whatever call."""
+    claims = [{"Claim": {"Amount": amount}} for amount in (500.0, 5000.0, 99999.0)]
+    found = engine.match_rules_batch(claims)
+    mine = [[], [world.my_rule.id], [world.my_rule.id]]
+    assert [[match.rule_id for match in matches] for matches in found] == mine
+    assert [match.rule_id for match in engine.match_rules(claims[2])] == mine[2]
+    assert [r.rule_id for r in engine.evaluate_all(claims[2], matched_only=True)] == (
+        mine[2]
+    )
+    with pytest.raises(RuleNotFound):
+        engine.evaluate_batch(world.their_rule.id, claims)
+
+
+CLAIMS = """
+CREATE SCHEMA desk;
+GRANT USAGE ON SCHEMA desk TO rules_app, rules_tenant;
+CREATE TABLE desk.claims (
+    tenant_id uuid DEFAULT rules.current_tenant_id(),
+    id integer,
+    "Amount" double precision,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE TABLE desk.matches (
+    tenant_id uuid, id integer, rule_id uuid, rule_name text,
+    PRIMARY KEY (tenant_id, id)
+);
+ALTER TABLE desk.claims ENABLE ROW LEVEL SECURITY;
+ALTER TABLE desk.matches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON desk.claims USING (tenant_id = rules.current_tenant_id());
+CREATE POLICY own ON desk.matches USING (tenant_id = rules.current_tenant_id());
+GRANT ALL ON desk.claims, desk.matches TO rules_app, rules_tenant;
+CREATE TRIGGER claims_record_insert AFTER INSERT ON desk.claims
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
+EXECUTE FUNCTION rules.record_matches('matches', 'object=Claim');
+CREATE TRIGGER claims_record_update AFTER UPDATE ON desk.claims
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT
+EXECUTE FUNCTION rules.record_matches('matches', 'object=Claim');
+"""
+
+
+@pytest.fixture
+def claims(world: World) -> Connection:
+    """A superuser's session, with a table whose rows are judged, one of each tenant."""
+    owner = world.database.connect(autocommit=True)
+    owner.execute(CLAIMS)
+    for tenant in (world.mine, world.theirs):
+        with owner.transaction():
+            owner.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant)])
+            owner.execute('INSERT INTO desk.claims (id, "Amount") VALUES (1, 99999.5)')
+    return owner
+
+
+def recorded(claims: Connection, tenant: UUID) -> list[tuple[Any, ...]]:
+    """The matches of a tenant as they are, past all policies."""
+    return claims.execute(
+        "SELECT id, rule_id FROM desk.matches WHERE tenant_id = %s ORDER BY id",
+        [tenant],
+    ).fetchall()
+
+
+def test_rows_are_judged_by_the_rules_of_the_writers_tenant(
+    session: Connection, world: World, claims: Connection
+) -> None:
+    """REQ-TENANT-003: a trigger knows no other tenant than the transaction."""
+    before = recorded(claims, world.theirs)
+    assert before == [(1, world.their_rule.id)]
+    written = 'INSERT INTO desk.claims (id, "Amount") VALUES (2, 5000.5) RETURNING id'
+    as_me(session, world, written)
+    as_me(session, world, 'UPDATE desk.claims SET "Amount" = 6000.5 RETURNING id')
+    assert recorded(claims, world.mine) == [
+        (1, world.my_rule.id),
+        (2, world.my_rule.id),
+    ]
+    assert recorded(claims, world.theirs) == before
+
+
+def test_the_other_tenants_matches_are_neither_seen_nor_changed(
+    session: Connection, world: World, claims: Connection
+) -> None:
+    """REQ-TENANT-001: rows of the same key, each with the matches of its tenant."""
+    before = recorded(claims, world.theirs)
+    assert before
+    as_me(session, world, 'UPDATE desk.claims SET "Amount" = 0, id = 7 RETURNING id')
+    assert recorded(claims, world.mine) == []
+    assert recorded(claims, world.theirs) == before
+    seen = as_me(session, world, "SELECT tenant_id FROM desk.matches")
+    assert seen == []
+
+
+def test_a_row_cannot_be_written_for_the_other_tenant_by_the_way_of_a_trigger(
+    session: Connection, world: World, claims: Connection
+) -> None:
+    """REQ-TENANT-001."""
+    before = recorded(claims, world.theirs)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        as_me(
+            session,
+            world,
+            "INSERT INTO desk.claims VALUES (%s, 9, 99999.5) RETURNING id",
+            world.theirs,
+        )
+    assert recorded(claims, world.theirs) == before
+
+
 # Choosing the tenant
 
 
