@@ -204,9 +204,7 @@ call that cannot be answered gives a *failure*, JSON text with SQLSTATE, message
 detail and hint, which PL/pgSQL raises. An evaluation that ends in an error of CEL is
 no failure but a result.
 
-Cancelling: while Python runs, the server cannot end a statement. The evaluator looks
-at the server's own flags instead and gives up by returning, after which the server
-raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInterrupts.)
+A call that the server wants to end gives up by returning, see :mod:`.interruption`.
 """
 
 from __future__ import annotations
@@ -227,18 +225,23 @@ from .errors import (
     InvalidFacts,
 )
 from .facts import parse_facts, value_to_json
+from .interruption import give_way as _give_way
+from .interruption import interrupted as _interrupted
 from .program import compile_expression
 from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .facts import Facts
     from .program import Program
     from .rule_set import RuleSet
 
-_programs = ProgramCache()
+# Characters of facts whose decoding takes milliseconds.
+_LONG = 65_536
+
+_programs = ProgramCache(give_way=_give_way)
 _environments = EnvironmentCache()
 _rule_sets = RuleSetCache()
 
@@ -335,12 +338,6 @@ def match_batch(
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure, element=element)
     return matching, matched, None
-
-
-def _give_way() -> None:
-    """Stop where the server asked to: decoding many facts takes long too."""
-    if _interrupted is not None and _interrupted():
-        raise Interrupted
 
 
 def _sound(expression: str, environment: str) -> Program | None:
@@ -571,7 +568,11 @@ def reads(expression: str, environment: str) -> tuple[list[str] | None, str | No
 
 def _variables(facts: str, document: str) -> Facts:
     environment, fields = _environments.compiled(document)
-    return activate(parse_facts(facts), fields, environment.limits.cost, _interrupted)
+    known = parse_facts(facts)
+    if len(facts) > _LONG:
+        # Decoding cannot be interrupted, and took a while.
+        _give_way()
+    return activate(known, fields, environment.limits.cost, _interrupted)
 
 
 def _program(expression: str, document: str) -> Program:
@@ -642,23 +643,6 @@ def _failure(error: BaseException, **about: int) -> str:
             **about,
         }
     )
-
-
-def _cancel_flags() -> Callable[[], bool] | None:
-    """A test of the server's wish to end this statement; None outside a server."""
-    import ctypes
-
-    try:
-        server = ctypes.CDLL(None)
-        # sig_atomic_t is int on every platform that PostgreSQL runs on.
-        query = ctypes.c_int.in_dll(server, "QueryCancelPending")
-        process = ctypes.c_int.in_dll(server, "ProcDiePending")
-    except (OSError, ValueError):
-        return None
-    return lambda: bool(query.value or process.value)
-
-
-_interrupted = _cancel_flags()
 $cel_backend$);
 
     v_sources := v_sources || jsonb_build_object('cache', $cel_cache$"""Compiled programs by their content, so that nothing is compiled twice.
@@ -680,6 +664,8 @@ from .errors import InvalidExpression
 from .program import Program, compile_expression
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .rule_set import RuleSet
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
@@ -725,11 +711,17 @@ class EnvironmentCache:
 
 
 class ProgramCache:
-    """The programs of one environment after the other, least recently used out."""
+    """The programs of one environment after the other, least recently used out.
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    ``give_way`` is called before each compilation; it may raise :class:`Interrupted`.
+    """
+
+    def __init__(
+        self, capacity: int = CAPACITY, give_way: Callable[[], None] | None = None
+    ) -> None:
         self.capacity = capacity
         self.nodes = 0
+        self._give_way = give_way
         self._entries: OrderedDict[
             tuple[str, str], tuple[Program | InvalidExpression, int]
         ] = OrderedDict()
@@ -746,6 +738,9 @@ class ProgramCache:
         key = (text, digest)
         entry = self._entries.get(key)
         if entry is None:
+            # Many are compiled in one call: all of a tenant's, for a new schema.
+            if self._give_way is not None:
+                self._give_way()
             entry = self._compile(text, environment)
             self._entries[key] = entry
             self.nodes += entry[1]
@@ -7805,6 +7800,51 @@ def exists_one(node: Loop | PairLoop, turns: Turns, condition: Closure) -> Closu
 
     return is_one
 $cel_interpreter$);
+
+    v_sources := v_sources || jsonb_build_object('interruption', $cel_interruption$"""Whether the server wants this statement to end.
+
+While Python runs, the server cannot end a statement: ``statement_timeout``,
+``lock_timeout``, cancel requests and ``pg_terminate_backend`` only set flags, which
+the server looks at between steps of its own. So the language looks at them too, and
+gives up by returning, after which the server raises its error. (PostgreSQL sources,
+src/backend/tcop/postgres.c, ProcessInterrupts.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _cancel_flags() -> Callable[[], bool] | None:
+    """A test of the server's wish to end this statement; None outside a server."""
+    import ctypes
+
+    try:
+        server = ctypes.CDLL(None)
+        # sig_atomic_t is int on every platform that PostgreSQL runs on.
+        query = ctypes.c_int.in_dll(server, "QueryCancelPending")
+        process = ctypes.c_int.in_dll(server, "ProcDiePending")
+    except (OSError, ValueError):
+        return None
+    return lambda: bool(query.value or process.value)
+
+
+interrupted = _cancel_flags()
+
+
+def give_way() -> None:
+    """Raise :class:`Interrupted` where the server asked to stop.
+
+    For what takes long without being an evaluation: decoding, compiling, many rules.
+    """
+    if interrupted is not None and interrupted():
+        raise Interrupted
+$cel_interruption$);
 
     v_sources := v_sources || jsonb_build_object('key_index', $cel_key_index$"""Access keys as rows of an index, and facts as questions to it.
 

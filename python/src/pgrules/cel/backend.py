@@ -5,9 +5,7 @@ call that cannot be answered gives a *failure*, JSON text with SQLSTATE, message
 detail and hint, which PL/pgSQL raises. An evaluation that ends in an error of CEL is
 no failure but a result.
 
-Cancelling: while Python runs, the server cannot end a statement. The evaluator looks
-at the server's own flags instead and gives up by returning, after which the server
-raises its error. (PostgreSQL sources, src/backend/tcop/postgres.c, ProcessInterrupts.)
+A call that the server wants to end gives up by returning, see :mod:`.interruption`.
 """
 
 from __future__ import annotations
@@ -28,18 +26,23 @@ from .errors import (
     InvalidFacts,
 )
 from .facts import parse_facts, value_to_json
+from .interruption import give_way as _give_way
+from .interruption import interrupted as _interrupted
 from .program import compile_expression
 from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .facts import Facts
     from .program import Program
     from .rule_set import RuleSet
 
-_programs = ProgramCache()
+# Characters of facts whose decoding takes milliseconds.
+_LONG = 65_536
+
+_programs = ProgramCache(give_way=_give_way)
 _environments = EnvironmentCache()
 _rule_sets = RuleSetCache()
 
@@ -136,12 +139,6 @@ def match_batch(
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure, element=element)
     return matching, matched, None
-
-
-def _give_way() -> None:
-    """Stop where the server asked to: decoding many facts takes long too."""
-    if _interrupted is not None and _interrupted():
-        raise Interrupted
 
 
 def _sound(expression: str, environment: str) -> Program | None:
@@ -372,7 +369,11 @@ def reads(expression: str, environment: str) -> tuple[list[str] | None, str | No
 
 def _variables(facts: str, document: str) -> Facts:
     environment, fields = _environments.compiled(document)
-    return activate(parse_facts(facts), fields, environment.limits.cost, _interrupted)
+    known = parse_facts(facts)
+    if len(facts) > _LONG:
+        # Decoding cannot be interrupted, and took a while.
+        _give_way()
+    return activate(known, fields, environment.limits.cost, _interrupted)
 
 
 def _program(expression: str, document: str) -> Program:
@@ -443,20 +444,3 @@ def _failure(error: BaseException, **about: int) -> str:
             **about,
         }
     )
-
-
-def _cancel_flags() -> Callable[[], bool] | None:
-    """A test of the server's wish to end this statement; None outside a server."""
-    import ctypes
-
-    try:
-        server = ctypes.CDLL(None)
-        # sig_atomic_t is int on every platform that PostgreSQL runs on.
-        query = ctypes.c_int.in_dll(server, "QueryCancelPending")
-        process = ctypes.c_int.in_dll(server, "ProcDiePending")
-    except (OSError, ValueError):
-        return None
-    return lambda: bool(query.value or process.value)
-
-
-_interrupted = _cancel_flags()

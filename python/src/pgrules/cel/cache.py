@@ -17,6 +17,8 @@ from .errors import InvalidExpression
 from .program import Program, compile_expression
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .rule_set import RuleSet
 
 # Some 100 MB at the most; ten thousand rules of ten nodes.
@@ -62,11 +64,17 @@ class EnvironmentCache:
 
 
 class ProgramCache:
-    """The programs of one environment after the other, least recently used out."""
+    """The programs of one environment after the other, least recently used out.
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    ``give_way`` is called before each compilation; it may raise :class:`Interrupted`.
+    """
+
+    def __init__(
+        self, capacity: int = CAPACITY, give_way: Callable[[], None] | None = None
+    ) -> None:
         self.capacity = capacity
         self.nodes = 0
+        self._give_way = give_way
         self._entries: OrderedDict[
             tuple[str, str], tuple[Program | InvalidExpression, int]
         ] = OrderedDict()
@@ -83,6 +91,9 @@ class ProgramCache:
         key = (text, digest)
         entry = self._entries.get(key)
         if entry is None:
+            # Many are compiled in one call: all of a tenant's, for a new schema.
+            if self._give_way is not None:
+                self._give_way()
             entry = self._compile(text, environment)
             self._entries[key] = entry
             self.nodes += entry[1]
