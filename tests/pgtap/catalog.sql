@@ -228,7 +228,11 @@ SELECT is_empty(
         WHERE
             policy.polroles[1] = 'rules_admin'::regrole
             AND policy.polrelid
-            NOT IN ('rules.tenants'::regclass, 'rules.tenant_logins'::regclass)
+            NOT IN (
+                'rules.tenants'::regclass,
+                'rules.tenant_logins'::regclass,
+                'rules.tenant_audit_log'::regclass
+            )
     $$,
     'REQ-TENANT-001: who sees all rows is the owner, and the administrator of tenants'
 );
@@ -286,8 +290,13 @@ SELECT set_eq(
     'SELECT proname FROM routines WHERE prosecdef',
     $$
         VALUES
-        ('bound_tenant'::name),
+        ('audit_delete'::name),
+        ('audit_insert'),
+        ('audit_tenant'),
+        ('audit_update'),
+        ('bound_tenant'),
         ('check_derived_fields'),
+        ('note_commit'),
         ('renew_all_rule_sets'),
         ('renew_own_rule_set'),
         ('renew_rule_sets'),

@@ -2,7 +2,7 @@
 -- but not listed here fails, and so does one that is listed but not given.
 BEGIN;
 
-SELECT plan(125);
+SELECT plan(161);
 
 CREATE TEMPORARY TABLE expected (grantee text, relation text, privilege text);
 INSERT INTO expected
@@ -45,6 +45,8 @@ FROM
         ),
         ('rules.schemas', ARRAY['SELECT']),
         ('rules.schema_changelog', ARRAY['SELECT']),
+        ('rules.audit_log', ARRAY['SELECT']),
+        ('rules_internal.audit_commits', ARRAY['SELECT']),
         ('rules.schema_migrations', ARRAY['SELECT']),
         ('rules_internal.environments', ARRAY['SELECT']),
         ('rules_internal.rule_set_tokens', ARRAY['SELECT'])
@@ -73,6 +75,7 @@ FROM
                 'UPDATE (login)'
             ]
         ),
+        ('rules.tenant_audit_log', ARRAY['SELECT']),
         ('rules.schema_migrations', ARRAY['SELECT'])
     ) AS relation (name, privileges),
     unnest(relation.privileges) AS privilege (name);
