@@ -92,19 +92,29 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_given jsonb := '{}'::jsonb;
+    v_columns text[];
     v_option text;
     v_name text;
     v_value text;
+    v_again boolean;
 BEGIN
+    SELECT array_agg(attribute.attname) INTO v_columns
+    FROM pg_attribute AS attribute
+    WHERE
+        attribute.attrelid = p_relation
+        AND attribute.attnum > 0
+        AND NOT attribute.attisdropped;
     FOREACH v_option IN ARRAY coalesce(p_options, '{}') LOOP
         v_name := split_part(v_option, '=', 1);
         v_value := substr(v_option, length(v_name) + 2);
-        IF
-            v_name NOT IN ('facts', 'object', 'key', 'rules', 'tenant')
-            OR v_value = ''
-            OR (v_name <> 'key' AND v_given ? v_name)
-        THEN
+        v_again := CASE v_name
+            WHEN 'key' THEN false
+            WHEN 'facts' THEN facts IS NOT NULL
+            WHEN 'object' THEN object IS NOT NULL
+            WHEN 'rules' THEN rules IS NOT NULL
+            WHEN 'tenant' THEN tenant IS NOT NULL
+        END;
+        IF v_again IS NULL OR v_again OR v_value = '' THEN
             RAISE EXCEPTION '%: % is no option, or is given twice',
                 p_operation, quote_literal(v_option)
                 USING ERRCODE = 'invalid_parameter_value',
@@ -112,29 +122,20 @@ BEGIN
                     '''rules=pattern'', ''tenant=column'', and ''key=column'' for each '
                     'column of the key.';
         END IF;
-        IF v_name IN ('facts', 'key', 'tenant') AND NOT EXISTS (
-            SELECT FROM pg_attribute AS attribute
-            WHERE
-                attribute.attrelid = p_relation
-                AND attribute.attname = v_value
-                AND attribute.attnum > 0
-                AND NOT attribute.attisdropped
-        ) THEN
+        IF v_name IN ('facts', 'key', 'tenant') AND v_value <> ALL (v_columns) THEN
             RAISE EXCEPTION '%: table % has no column %',
                 p_operation, p_relation, quote_ident(v_value)
                 USING ERRCODE = 'undefined_column',
                     DETAIL = format('Option %L of the trigger names it.', v_option);
         END IF;
-        IF v_name = 'key' THEN
-            keys := array_append(keys, v_value);
-        ELSE
-            v_given := v_given || jsonb_build_object(v_name, v_value);
-        END IF;
+        CASE v_name
+            WHEN 'key' THEN keys := array_append(keys, v_value);
+            WHEN 'facts' THEN facts := v_value;
+            WHEN 'object' THEN object := v_value;
+            WHEN 'rules' THEN rules := v_value;
+            WHEN 'tenant' THEN tenant := v_value;
+        END CASE;
     END LOOP;
-    facts := v_given ->> 'facts';
-    object := v_given ->> 'object';
-    rules := v_given ->> 'rules';
-    tenant := v_given ->> 'tenant';
     IF keys IS NULL THEN
         SELECT array_agg(attribute.attname::text ORDER BY part.position) INTO keys
         FROM pg_index AS index
@@ -299,8 +300,7 @@ CREATE FUNCTION rules_internal.match_columns(
     p_recording text,
     p_keys text[],
     OUT recording regclass,
-    OUT named boolean,
-    OUT equality text
+    OUT named boolean
 )
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -308,6 +308,7 @@ AS $function$
 DECLARE
     v_recording text := p_recording;
     v_parts text[];
+    v_columns text[];
     v_column text;
 BEGIN
     IF p_recording IS NULL OR p_recording LIKE '%=%' THEN
@@ -339,72 +340,69 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                 HINT = 'Name the columns that identify a row: ''key=column'' for each.';
     END IF;
+    SELECT array_agg(attribute.attname) INTO v_columns
+    FROM pg_attribute AS attribute
+    WHERE
+        attribute.attrelid = recording
+        AND attribute.attnum > 0
+        AND NOT attribute.attisdropped;
     FOREACH v_column IN ARRAY p_keys || ARRAY['rule_id'] LOOP
-        IF NOT EXISTS (
-            SELECT FROM pg_attribute AS attribute
-            WHERE
-                attribute.attrelid = recording
-                AND attribute.attname = v_column
-                AND attribute.attnum > 0
-                AND NOT attribute.attisdropped
-        ) THEN
+        IF v_column <> ALL (v_columns) THEN
             RAISE EXCEPTION '%: table % has no column %',
                 p_operation, recording, quote_ident(v_column)
                 USING ERRCODE = 'undefined_column',
                     HINT = 'It needs the columns of the key, and rule_id uuid.';
         END IF;
     END LOOP;
-    named := EXISTS (
-        SELECT FROM pg_attribute AS attribute
-        WHERE
-            attribute.attrelid = recording
-            AND attribute.attname = 'rule_name'
-            AND NOT attribute.attisdropped
-    );
-    -- A type of an extension has its operator = in a schema that is not in the path.
-    SELECT
-        string_agg(
-            format(
-                'former.%1$I %2$s gone.%1$I',
-                key.name,
-                coalesce(
-                    (
-                        SELECT format(
-                            'OPERATOR(%I.%s)', space.nspname, operator.oprname
-                        )
-                        FROM pg_opclass AS class
-                        INNER JOIN pg_am AS method ON class.opcmethod = method.oid
-                        INNER JOIN pg_amop AS member
-                            ON
-                                class.opcfamily = member.amopfamily
-                                AND class.opcintype = member.amoplefttype
-                                AND class.opcintype = member.amoprighttype
-                                AND member.amopstrategy = 3
-                        INNER JOIN pg_operator AS operator
-                            ON member.amopopr = operator.oid
-                        INNER JOIN pg_namespace AS space
-                            ON operator.oprnamespace = space.oid
-                        WHERE
-                            class.opcintype = attribute.atttypid
-                            AND class.opcdefault
-                            AND method.amname = 'btree'
-                    ),
-                    'OPERATOR(pg_catalog.=)'
-                )
-            ),
-            ' AND ' ORDER BY key.position
-        )
-    INTO equality
-    FROM unnest(p_keys) WITH ORDINALITY AS key (name, position)
-    INNER JOIN pg_attribute AS attribute
-        ON attribute.attrelid = p_relation AND key.name = attribute.attname;
+    named := 'rule_name' = ANY (v_columns);
 END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.match_columns(text, regclass, text, text[]) IS
-'The table that matches are recorded in, whether it has a rule_name, and the condition
-that its row "former" is of row "gone". Raises 42P01, 42703 and 22023 for what cannot
-record the matches.';
+'The table that matches are recorded in, and whether it has a rule_name. Raises 42P01,
+42703 and 22023 for what cannot record the matches.';
+
+CREATE FUNCTION rules_internal.same_key(p_relation regclass, p_keys text[]) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    -- A type of an extension has its operator = in a schema that is not in the path.
+    SELECT string_agg(
+        format(
+            'former.%1$I %2$s gone.%1$I',
+            key.name,
+            coalesce(
+                (
+                    SELECT format('OPERATOR(%I.%s)', space.nspname, operator.oprname)
+                    FROM pg_opclass AS class
+                    INNER JOIN pg_am AS method ON class.opcmethod = method.oid
+                    INNER JOIN pg_amop AS member
+                        ON
+                            class.opcfamily = member.amopfamily
+                            AND class.opcintype = member.amoplefttype
+                            AND class.opcintype = member.amoprighttype
+                            AND member.amopstrategy = 3
+                    INNER JOIN pg_operator AS operator
+                        ON member.amopopr = operator.oid
+                    INNER JOIN pg_namespace AS space
+                        ON operator.oprnamespace = space.oid
+                    WHERE
+                        class.opcintype = attribute.atttypid
+                        AND class.opcdefault
+                        AND method.amname = 'btree'
+                ),
+                'OPERATOR(pg_catalog.=)'
+            )
+        ),
+        ' AND ' ORDER BY key.position
+    )
+    FROM unnest(p_keys) WITH ORDINALITY AS key (name, position)
+    INNER JOIN pg_attribute AS attribute
+        ON attribute.attrelid = p_relation AND key.name = attribute.attname;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.same_key(regclass, text[]) IS
+'The condition that row "former" of a table of matches is of row "gone".';
 
 CREATE FUNCTION rules.record_matches() RETURNS trigger
 LANGUAGE plpgsql
@@ -435,7 +433,9 @@ BEGIN
     IF TG_OP <> 'INSERT' THEN
         EXECUTE format(
             'DELETE FROM %s AS former USING %s AS gone WHERE %s',
-            v_target.recording, v_transition.old_rows, v_target.equality
+            v_target.recording,
+            v_transition.old_rows,
+            rules_internal.same_key(v_table, v_options.keys)
         );
     END IF;
     IF TG_OP <> 'DELETE' THEN
@@ -484,6 +484,7 @@ rules_internal.trigger_options(text, regclass, text[]),
 rules_internal.raise_stranger(text, text),
 rules_internal.judgement(text, regclass, text, text, text, text[], text),
 rules_internal.match_columns(text, regclass, text, text[]),
+rules_internal.same_key(regclass, text[]),
 rules.record_matches()
 FROM public;
 GRANT EXECUTE ON FUNCTION
@@ -492,6 +493,7 @@ rules_internal.trigger_options(text, regclass, text[]),
 rules_internal.raise_stranger(text, text),
 rules_internal.judgement(text, regclass, text, text, text, text[], text),
 rules_internal.match_columns(text, regclass, text, text[]),
+rules_internal.same_key(regclass, text[]),
 rules.record_matches()
 TO rules_app, rules_tenant;
 

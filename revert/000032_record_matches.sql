@@ -3,6 +3,7 @@
 BEGIN;
 
 DROP FUNCTION rules.record_matches();
+DROP FUNCTION rules_internal.same_key(regclass, text[]);
 DROP FUNCTION rules_internal.match_columns(text, regclass, text, text[]);
 DROP FUNCTION rules_internal.judgement(text, regclass, text, text, text, text[], text);
 DROP FUNCTION rules_internal.raise_stranger(text, text);

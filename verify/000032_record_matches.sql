@@ -47,6 +47,12 @@ BEGIN
                 'rules_app, rules_tenant'
             ),
             (
+                'rules_internal.same_key(regclass,text[])',
+                'sql STABLE search_path=pg_catalog, pg_temp',
+                'rules_owner',
+                'rules_app, rules_tenant'
+            ),
+            (
                 'rules.record_matches()',
                 'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
                 'rules_owner',

@@ -153,6 +153,7 @@ INSERT INTO expected_calls VALUES
     'rules_app, rules_tenant'
 ),
 ('rules_internal.match_columns(text,regclass,text,text[])', 'rules_app, rules_tenant'),
+('rules_internal.same_key(regclass,text[])', 'rules_app, rules_tenant'),
 ('rules.matches(uuid,jsonb)', 'rules_app, rules_tenant'),
 ('rules.evaluate_expression(text,jsonb)', 'rules_app, rules_tenant'),
 ('rules.check_expression(text)', 'rules_app, rules_tenant'),
