@@ -37,6 +37,14 @@ COUNTS = {
         "FROM orders CROSS JOIN LATERAL rules.evaluate_all(facts) AS result"
         " WHERE result.matched"
     ),
+    "evaluate_all, matches only": (
+        "FROM orders CROSS JOIN LATERAL rules.evaluate_all(facts, true) AS result"
+    ),
+    "evaluate_batch": (
+        "FROM orders CROSS JOIN LATERAL"
+        " rules.evaluate_batch(%(rule)s, ARRAY[facts, '{}']) AS result"
+        " WHERE result.matched"
+    ),
     "explain_rule": (
         "FROM orders CROSS JOIN LATERAL rules.explain_rule(%(rule)s, facts) AS step"
         " WHERE step.depth = 0 AND step.value = 'true'"
@@ -108,3 +116,24 @@ def test_a_worker_sees_the_uncommitted_rule_of_its_leader(session: Connection) -
         "SELECT count(*) FROM public.orders WHERE rules.matches(%s, facts)", [RULE]
     ).fetchone()
     assert counted == (10,)
+
+
+def test_a_worker_keeps_no_rules_that_its_leader_has_not_committed(
+    session: Connection,
+) -> None:
+    """COMP-4: it knows its leader's transaction, which has no number of its own."""
+    count = "SELECT count(*) FROM public.orders CROSS JOIN LATERAL"
+    count += " rules.evaluate_all(facts, true) AS result"
+    session.execute("SET LOCAL parallel_leader_participation = off")
+    assert session.execute(count.encode()).fetchone() == (1428,)
+    with session.transaction(force_rollback=True):
+        session.execute("UPDATE rules.rules SET expression = 'n <= 10'")
+        assert session.execute(count.encode()).fetchone() == (10,)
+        session.execute("UPDATE rules.rules SET expression = 'n <= 20'")
+        assert session.execute(count.encode()).fetchone() == (20,)
+        key = session.execute(
+            "SELECT DISTINCT rules_internal.rule_set_key(rules.current_tenant_id())"
+            " FROM public.orders"
+        ).fetchall()
+        assert key == [(None,)]
+    assert session.execute(count.encode()).fetchone() == (1428,)
