@@ -10,25 +10,42 @@ BEGIN;
 
 SET LOCAL ROLE rules_owner;
 
-CREATE FUNCTION rules_internal.base_type(p_type oid) RETURNS oid
+-- What is built in needs no look-up.
+CREATE FUNCTION rules_internal.readable_type(p_type oid) RETURNS oid
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
 DECLARE
-    v_base oid;
+    v_type record;
+    v_item oid;
 BEGIN
-    LOOP
-        SELECT type.typbasetype INTO v_base
-        FROM pg_catalog.pg_type AS type
-        WHERE type.oid = p_type;
-        EXIT WHEN coalesce(v_base, 0) = 0;
-        p_type := v_base;
-    END LOOP;
-    RETURN p_type;
+    SELECT type.typtype, type.typbasetype, type.typelem, type.typarray INTO v_type
+    FROM pg_catalog.pg_type AS type
+    WHERE type.oid = p_type;
+    IF v_type.typtype = 'd' THEN
+        RETURN rules_internal.readable_type(v_type.typbasetype);
+    ELSIF v_type.typtype = 'e' THEN
+        RETURN 'anyenum'::regtype;
+    END IF;
+    SELECT item.oid INTO v_item
+    FROM pg_catalog.pg_type AS item
+    WHERE item.oid = v_type.typelem AND item.typarray = p_type;
+    IF NOT FOUND THEN
+        RETURN p_type;
+    END IF;
+    v_item := rules_internal.readable_type(v_item);
+    IF v_item = 'anyenum'::regtype THEN
+        RETURN 'anyarray'::regtype;
+    END IF;
+    SELECT item.typarray INTO v_item
+    FROM pg_catalog.pg_type AS item
+    WHERE item.oid = v_item;
+    RETURN v_item;
 END;
 $function$;
 
-COMMENT ON FUNCTION rules_internal.base_type(oid) IS
-'The type that a domain is over in the end; any other type is its own.';
+COMMENT ON FUNCTION rules_internal.readable_type(oid) IS
+'The type that a column is read as: what a domain is over in the end, also of an array''s
+elements; anyenum for an enum, anyarray for an array of an enum; any other is its own.';
 
 CREATE FUNCTION rules_internal.exact_text(p_value anyelement) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -63,83 +80,63 @@ BEGIN
         attribute.attnum,
         attribute.attname::text,
         pg_catalog.format_type(attribute.atttypid, attribute.atttypmod),
-        pg_catalog.format_type(type.oid, NULL),
+        pg_catalog.format_type(readable.type, NULL),
         attribute.attnotnull,
-        CASE shape.prefix
-            WHEN '' THEN known.declared
-            ELSE 'list(' || known.declared || ')'
-        END,
+        known.declared,
         known.facts
     FROM pg_catalog.pg_attribute AS attribute
-    INNER JOIN pg_catalog.pg_type AS declared ON attribute.atttypid = declared.oid
-    INNER JOIN pg_catalog.pg_type AS type
-        ON type.oid = CASE
-            WHEN declared.typtype = 'd'
-                THEN rules_internal.base_type(attribute.atttypid)
-            ELSE attribute.atttypid
-        END
-    LEFT JOIN pg_catalog.pg_type AS item
-        ON type.typelem = item.oid AND type.oid = item.typarray
-    INNER JOIN pg_catalog.pg_type AS scalar
-        ON scalar.oid = CASE
-            WHEN item.typtype = 'd' THEN rules_internal.base_type(item.oid)
-            ELSE coalesce(item.oid, type.oid)
-        END
     CROSS JOIN LATERAL (
         SELECT
-            CASE WHEN item.oid IS NULL THEN '' ELSE '_' END AS prefix,
             CASE
-                WHEN scalar.typtype = 'e' THEN 'enum'
-                WHEN scalar.typnamespace = 'pg_catalog'::regnamespace
-                    THEN scalar.typname::text
-            END AS kind
-    ) AS shape
+                WHEN attribute.atttypid < 10000 THEN attribute.atttypid
+                ELSE rules_internal.readable_type(attribute.atttypid)
+            END AS type
+    ) AS readable
     LEFT JOIN (
         VALUES
-        ('int2', '', 'int', '%s'),
-        ('int4', '', 'int', '%s'),
-        ('int8', '', 'int', '%s'),
-        ('float4', '', 'double', '%s::float8::text'),
-        ('float8', '', 'double', '%s::text'),
-        ('numeric', '', 'double', '%s::text'),
-        ('bool', '', 'bool', '%s'),
-        ('text', '', 'string', '%s'),
-        ('varchar', '', 'string', '%s'),
-        ('bpchar', '', 'string', '%s::text'),
-        ('char', '', 'string', '%s::text'),
-        ('name', '', 'string', '%s::text'),
-        ('uuid', '', 'string', '%s'),
-        ('enum', '', 'string', '%s'),
+        ('int2'::regtype, 'int', '%s'),
+        ('int2[]'::regtype, 'list(int)', '%s'),
+        ('int4'::regtype, 'int', '%s'),
+        ('int4[]'::regtype, 'list(int)', '%s'),
+        ('int8'::regtype, 'int', '%s'),
+        ('int8[]'::regtype, 'list(int)', '%s'),
+        ('float4'::regtype, 'double', '%s::float8::text'),
+        ('float4[]'::regtype, 'list(double)', '%s::float8[]::text[]'),
+        ('float8'::regtype, 'double', '%s::text'),
+        ('float8[]'::regtype, 'list(double)', '%s::text[]'),
+        ('numeric'::regtype, 'double', '%s::text'),
+        ('numeric[]'::regtype, 'list(double)', '%s::text[]'),
+        ('bool'::regtype, 'bool', '%s'),
+        ('bool[]'::regtype, 'list(bool)', '%s'),
+        ('text'::regtype, 'string', '%s'),
+        ('text[]'::regtype, 'list(string)', '%s'),
+        ('varchar'::regtype, 'string', '%s'),
+        ('varchar[]'::regtype, 'list(string)', '%s'),
+        ('bpchar'::regtype, 'string', '%s::text'),
+        ('bpchar[]'::regtype, 'list(string)', '%s::text[]'),
+        ('name'::regtype, 'string', '%s::text'),
+        ('name[]'::regtype, 'list(string)', '%s'),
+        ('uuid'::regtype, 'string', '%s'),
+        ('uuid[]'::regtype, 'list(string)', '%s'),
+        ('anyenum'::regtype, 'string', '%s'),
+        ('anyarray'::regtype, 'list(string)', '%s'),
+        ('jsonb'::regtype, 'dyn', '%s'),
+        ('jsonb[]'::regtype, 'list(dyn)', '%s'),
+        ('"char"'::regtype, 'string', '%s::text'),
         (
-            'timestamptz', '', 'timestamp',
+            'timestamptz'::regtype, 'timestamp',
             '(to_jsonb(%s AT TIME ZONE ''UTC'') #>> ''{}'') || ''Z'''
         ),
-        ('timestamp', '', 'timestamp', '(to_jsonb(%s) #>> ''{}'') || ''Z'''),
-        ('date', '', 'timestamp', '(to_jsonb(%s) #>> ''{}'') || ''T00:00:00Z'''),
+        ('timestamp'::regtype, 'timestamp', '(to_jsonb(%s) #>> ''{}'') || ''Z'''),
+        ('date'::regtype, 'timestamp', '(to_jsonb(%s) #>> ''{}'') || ''T00:00:00Z'''),
         (
-            'interval', '', 'duration',
+            'interval'::regtype, 'duration',
             'CASE WHEN extract(year FROM %1$s) = 0 AND extract(month FROM %1$s) = 0 '
             'THEN extract(epoch FROM %1$s)::text || ''s'' ELSE %1$s::text END'
         ),
-        ('bytea', '', 'bytes', 'replace(encode(%s, ''base64''), E''\n'', '''')'),
-        ('jsonb', '', 'dyn', '%s'),
-        ('json', '', 'dyn', '%s::jsonb'),
-        ('int2', '_', 'int', '%s'),
-        ('int4', '_', 'int', '%s'),
-        ('int8', '_', 'int', '%s'),
-        ('float4', '_', 'double', '%s::float8[]::text[]'),
-        ('float8', '_', 'double', '%s::text[]'),
-        ('numeric', '_', 'double', '%s::text[]'),
-        ('bool', '_', 'bool', '%s'),
-        ('text', '_', 'string', '%s'),
-        ('varchar', '_', 'string', '%s'),
-        ('bpchar', '_', 'string', '%s::text[]'),
-        ('name', '_', 'string', '%s'),
-        ('uuid', '_', 'string', '%s'),
-        ('enum', '_', 'string', '%s'),
-        ('jsonb', '_', 'dyn', '%s')
-    ) AS known (kind, prefix, declared, facts)
-        ON shape.kind = known.kind AND shape.prefix = known.prefix
+        ('bytea'::regtype, 'bytes', 'replace(encode(%s, ''base64''), E''\n'', '''')'),
+        ('json'::regtype, 'dyn', '%s::jsonb')
+    ) AS known (type, declared, facts) ON readable.type = known.type
     WHERE
         attribute.attrelid = p_relation
         AND attribute.attnum > 0
@@ -508,7 +505,7 @@ each part that has no SQL, with its place and the reason; the condition is then 
 rows that match fulfil, or NULL. Raises what rules.matching_rows raises.';
 
 REVOKE ALL ON FUNCTION
-rules_internal.base_type(oid),
+rules_internal.readable_type(oid),
 rules_internal.exact_text(anyelement),
 rules_internal.relation_columns(oid),
 rules_internal.row_facts(oid, text, text[], text),
@@ -520,7 +517,7 @@ rules_internal.row_query(text, uuid, uuid, oid, text, text),
 rules.rule_sql(uuid, regclass, name, name)
 FROM public;
 GRANT EXECUTE ON FUNCTION
-rules_internal.base_type(oid),
+rules_internal.readable_type(oid),
 rules_internal.exact_text(anyelement),
 rules_internal.relation_columns(oid),
 rules_internal.row_facts(oid, text, text[], text),

@@ -11,6 +11,6 @@ DROP FUNCTION rules_internal.raise_no_relation(text, text);
 DROP FUNCTION rules_internal.row_facts(oid, text, text[], text);
 DROP FUNCTION rules_internal.relation_columns(oid);
 DROP FUNCTION rules_internal.exact_text(anyelement);
-DROP FUNCTION rules_internal.base_type(oid);
+DROP FUNCTION rules_internal.readable_type(oid);
 
 COMMIT;

@@ -16,7 +16,7 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
-                'rules_internal.base_type(oid)',
+                'rules_internal.readable_type(oid)',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'

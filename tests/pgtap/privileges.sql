@@ -166,7 +166,7 @@ INSERT INTO expected_calls VALUES
 ('rules_internal.share_environment(uuid)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_failure(text,text,jsonb)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_not_found(text,uuid)', 'rules_app, rules_tenant'),
-('rules_internal.base_type(oid)', 'rules_app, rules_tenant'),
+('rules_internal.readable_type(oid)', 'rules_app, rules_tenant'),
 ('rules_internal.exact_text(anyelement)', 'rules_app, rules_tenant'),
 ('rules_internal.relation_columns(oid)', 'rules_app, rules_tenant'),
 ('rules_internal.row_facts(oid,text,text[],text)', 'rules_app, rules_tenant'),
