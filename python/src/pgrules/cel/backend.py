@@ -341,9 +341,9 @@ def sql(
 ) -> tuple[str | None, list[str] | None, str | None, str | None]:
     """A rule as SQL: template, arguments, reasons, failure; see module ``sql``.
 
-    The template is for ``format()``; it is None where the rule has no SQL. The reasons
-    are a JSON array of objects with ``line``, ``column``, ``expression`` and
-    ``reason``, empty where there is a template.
+    The template is for ``format()``. The reasons are a JSON array of objects with
+    ``line``, ``column``, ``expression`` and ``reason``, empty where the template says
+    all of the rule.
     """
     from .sql import Source, translate
 

@@ -3,7 +3,8 @@
 The expression is TRUE if and only if the rule is true of the facts; where it is false
 or ends in an error, the expression is FALSE or NULL. It never raises an error, reads no
 setting of the session, and is safe in parallel plans. What has no SQL of the same
-meaning is refused with a reason, for the caller to evaluate by the language itself.
+meaning is refused with a reason, for the caller to evaluate by the language itself,
+over the rows that pass what has SQL.
 
 SQL knows no limits of cost or of the facts' size, and it looks at what the rule reads
 only: facts that the language refuses because of a number elsewhere are not refused.
@@ -13,14 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .checked import Chain, Checked
 from .errors import InvalidEnvironment
 from .source import location
 from .sql_columns import Column, Rows
-from .sql_text import Arguments, Refused
+from .sql_text import Arguments, Refused, conjunction
 from .sql_translator import Translator
 
 if TYPE_CHECKING:
-    from .checked import Checked
+    from collections.abc import Iterator
+
     from .environment import Environment
     from .sql_text import Mode
 
@@ -77,9 +80,11 @@ class Reason(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A template for ``format()`` with its arguments, or why there is none.
+    """A template for ``format()`` with its arguments, and what has no SQL.
 
-    Of a rule without SQL, ``template`` is None and ``reasons`` has at least one.
+    Without ``reasons``, the template says what the rule says. With some, it is what has
+    SQL of a conjunction, ``a && b``: true wherever the rule is true; None where nothing
+    has.
     """
 
     template: str | None
@@ -113,21 +118,38 @@ def translate(
         facts = ".".join(map(arguments.name, names))
     else:
         rows = Rows(source.row or "", source.columns, source.object)
-    translator = Translator(arguments, environment, facts, rows)
-    try:
-        sql = translator.condition(tree, mode)
-    except RecursionError:
-        return _refused([Refused(tree, "its SQL is nested too deeply")], text)
-    except Refused as refusal:
-        return _refused([*translator.refusals, refusal], text)
-    if len(sql) > _LONGEST:
-        return _refused([Refused(tree, "its SQL is too long")], text)
-    return Translation(*arguments.finish(sql), [])
+
+    def condition(node: Checked, mode: Mode) -> str | list[Refused]:
+        translator = Translator(arguments, environment, facts, rows)
+        try:
+            sql = translator.condition(node, mode)
+        except RecursionError:
+            return [Refused(node, "its SQL is nested too deeply")]
+        except Refused as refusal:
+            return [*translator.refusals, refusal]
+        if len(sql) > _LONGEST:
+            return [Refused(node, "its SQL is too long")]
+        return sql
+
+    whole = condition(tree, mode)
+    if isinstance(whole, str):
+        return Translation(*arguments.finish(whole), [])
+    reasons = sorted(dict.fromkeys(_reason(refusal, text) for refusal in whole))
+    found = [condition(part, "true") for part in _conjuncts(tree)]
+    filters = [sql for sql in found if isinstance(sql, str)]
+    if mode != "true" or not filters or sum(map(len, filters)) > _LONGEST:
+        return Translation(None, [], reasons)
+    return Translation(*arguments.finish(conjunction(filters)), reasons)
 
 
-def _refused(refusals: list[Refused], text: str) -> Translation:
-    reasons = dict.fromkeys(_reason(refusal, text) for refusal in refusals)
-    return Translation(None, [], sorted(reasons))
+def _conjuncts(tree: Checked) -> Iterator[Checked]:
+    """The operands of a conjunction, also of those within it; none of another node."""
+    if isinstance(tree, Chain) and tree.operator == "&&":
+        for operand in tree.operands:
+            if isinstance(operand, Chain) and operand.operator == "&&":
+                yield from _conjuncts(operand)
+            else:
+                yield operand
 
 
 def _reason(refusal: Refused, text: str) -> Reason:
