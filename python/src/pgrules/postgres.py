@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
+    from psycopg import Connection
+
     from .cel import Problem
     from .store import Evaluator
     from .tenant_session import AnyConnection, AnyPool, Rows
@@ -134,6 +136,23 @@ class PostgresRuleStore(PostgresEnvironment):
     def evaluator(self) -> Evaluator:
         """Evaluates these rules in the database, see `EvaluatingStore`."""
         return PostgresEvaluator(self._session)
+
+    @contextmanager
+    def transaction(
+        self, operation: str = "run statements"
+    ) -> Iterator[Connection[Any]]:
+        """A connection in a transaction of this tenant, for statements of your own.
+
+        What `matching_rows` finds, and what is written to tables whose triggers
+        record or refuse matches, is that of this tenant. The transaction is committed
+        at the end of the block, and rolled back if that raises; one that is open on
+        the connection is joined by a savepoint.
+
+        Errors that pgrules raises are `PgRulesError`, `RowRefused` among them, and so
+        are lost connections, conflicts and cancellations; others are psycopg's own.
+        """
+        with self._session.connection(operation) as connection:
+            yield connection
 
     def add(self, rule: Rule) -> Rule:
         """Store a new rule; see `RuleStore.add`."""

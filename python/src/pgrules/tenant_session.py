@@ -22,7 +22,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
 from .errors import InvalidTenant
-from .translate import translated
+from .translate import own_statements, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +71,24 @@ class TenantSession:
                 if joined:
                     self._restore(tenant)
                 scope.commit_sent = writes and not joined
+
+    @contextmanager
+    def connection(self, operation: str) -> Iterator[AnyConnection]:
+        """The connection, in a transaction of the tenant, which ends with the block.
+
+        For statements of the caller's own: not in a pipeline, and their errors are
+        raised as :func:`pgrules.translate.own_statements` says.
+        """
+        with own_statements(operation) as scope, self._lend() as connection:
+            joined = connection.info.transaction_status != TransactionStatus.IDLE
+            with connection.transaction():
+                tenant = Cursor(connection, row_factory=tuple_row)
+                with translated(operation):
+                    tenant.execute(SET_TENANT, (self.tenant_id,))
+                yield connection
+                if joined:
+                    self._restore(tenant)
+                scope.commit_sent = not joined
 
     def _restore(self, tenant: Rows) -> None:
         """Put back the tenant that the caller's transaction had."""

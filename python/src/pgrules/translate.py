@@ -98,6 +98,9 @@ _OWN_WORDS: Final = (
     errors.DuplicateDerivedField,
 )
 
+# What may befall any statement, whoever wrote it.
+_SHARED: Final = (StoreUnavailable, TransactionConflict, errors.Cancelled)
+
 
 @dataclass(slots=True)
 class Scope:
@@ -119,6 +122,23 @@ def translated(operation: str, subject: object = "") -> Iterator[Scope]:
         raise _from_database(error, operation, subject, scope) from error
     except CelError as error:
         raise _from_language(error, operation, subject) from error
+
+
+@contextmanager
+def own_statements(operation: str) -> Iterator[Scope]:
+    """Raise errors inside the block as `PgRulesError` where they are of pgrules.
+
+    For statements of the caller's own: what has a SQLSTATE of class RE, and what
+    concerns the transaction or the connection. The rest is raised as psycopg does.
+    """
+    scope = Scope()
+    try:
+        yield scope
+    except psycopg.Error as error:
+        translation = _from_database(error, operation, "", scope)
+        if (error.sqlstate or "").startswith("RE") or isinstance(translation, _SHARED):
+            raise translation from error
+        raise
 
 
 def _from_language(error: CelError, operation: str, subject: object) -> PgRulesError:
