@@ -235,6 +235,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .facts import Facts
+    from .key_index import Shapes
     from .program import Program
     from .rule_set import RuleSet
 
@@ -324,7 +325,7 @@ def match_batch(
     try:
         for element, facts in enumerate(batch, 1):
             _give_way()
-            variables = _variables(facts, environment)
+            variables = _activated(_taken(facts), environment)
             found = []
             for rule in (*always, *own.get(element, ())):
                 if rule not in programs:
@@ -338,6 +339,130 @@ def match_batch(
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure, element=element)
     return matching, matched, None
+
+
+def access_keys(
+    expressions: list[str], environment: str, shapes: list[str]
+) -> tuple[
+    list[int] | None,
+    list[int] | None,
+    list[int | None] | None,
+    list[int | None] | None,
+    list[str] | None,
+    str | None,
+]:
+    """The entries of rules in the index of access keys; failure.
+
+    Of each entry the rule's number from 1, term, low and high; then the shapes that
+    are not among the known ``shapes``. A rule that does not compile has no entries.
+    """
+    from .key_index import Shapes
+    from .keys import access_keys as derive
+
+    rules: list[int] = []
+    terms: list[int] = []
+    lows: list[int | None] = []
+    highs: list[int | None] = []
+    try:
+        known = Shapes(shapes)
+        for number, expression in enumerate(expressions, 1):
+            program = _sound(expression, environment)
+            if program is None:
+                continue
+            keys = derive(program.tree, program.environment)
+            for term, low, high in known.entries(keys):
+                rules.append(number)
+                terms.append(term)
+                lows.append(low)
+                highs.append(high)
+            _give_way()
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, None, None, None, None, _failure(failure)
+    return rules, terms, lows, highs, known.added, None
+
+
+def described_keys(expression: str, environment: str) -> tuple[str | None, str | None]:
+    """The access keys of a rule as people read them; failure."""
+    from .keys import access_keys as derive
+
+    try:
+        program = _sound(expression, environment)
+        if program is None:
+            return "never: it does not compile", None
+        return str(derive(program.tree, program.environment)), None
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        return None, _failure(failure)
+
+
+_Asked = tuple[list[int], list[int], list[int]]
+"""Of each question the element's number, the term, and the value."""
+
+
+def questions(
+    shapes: list[str], batch: list[str]
+) -> tuple[list[int], list[int], *_Asked, *_Asked, str | None]:
+    """What many facts ask the index of access keys; failure.
+
+    Elements and terms of entries without a range, but for the term of rules without
+    keys, which all elements have; then elements, terms and values of entries that must
+    end at the value or behind it, and of entries that must begin there or before. Facts
+    that are refused are a failure with ``element``, the number of the first such ones.
+    """
+    from .key_index import ALWAYS
+
+    plain: tuple[list[int], list[int]] = ([], [])
+    above: _Asked = ([], [], [])
+    below: _Asked = ([], [], [])
+    element = 0
+    try:
+        known = _known_shapes(shapes)
+        for element, text in enumerate(batch, 1):
+            _give_way()
+            asked = known.questions(_kept(text))
+            asked.terms.discard(ALWAYS)
+            plain[0].extend([element] * len(asked.terms))
+            plain[1].extend(asked.terms)
+            for found, lists in ((asked.above, above), (asked.below, below)):
+                for term, value in found:
+                    lists[0].append(element)
+                    lists[1].append(term)
+                    lists[2].append(value)
+    except BaseException as failure:  # noqa: BLE001 - reported by _failure
+        nothing: _Asked = ([], [], [])
+        return [], [], *nothing, *nothing, _failure(failure, element=element)
+    return *plain, *above, *below, None
+
+
+# Those of the last call, in most sessions of one tenant.
+_shapes: tuple[list[str], Shapes] | None = None
+
+
+def _known_shapes(texts: list[str]) -> Shapes:
+    global _shapes  # noqa: PLW0603 - one value, replaced as a whole
+    if _shapes is None or _shapes[0] != texts:
+        from .key_index import Shapes
+
+        _shapes = texts, Shapes(texts)
+    return _shapes[1]
+
+
+# Facts between the question which rules may match and the evaluation of those.
+_last: tuple[str, Facts] | None = None
+
+
+def _kept(text: str) -> Facts:
+    """Decoded facts, which :func:`_taken` gives out once more."""
+    global _last  # noqa: PLW0603 - one value, replaced as a whole
+    facts = _decoded(text)
+    _last = text, facts
+    return facts
+
+
+def _taken(text: str) -> Facts:
+    """Decoded facts, those that were kept where they are the same."""
+    global _last
+    last, _last = _last, None
+    return last[1] if last is not None and last[0] == text else _decoded(text)
 
 
 def _sound(expression: str, environment: str) -> Program | None:
@@ -567,12 +692,20 @@ def reads(expression: str, environment: str) -> tuple[list[str] | None, str | No
 
 
 def _variables(facts: str, document: str) -> Facts:
-    environment, fields = _environments.compiled(document)
-    known = parse_facts(facts)
-    if len(facts) > _LONG:
+    return _activated(_decoded(facts), document)
+
+
+def _decoded(text: str) -> Facts:
+    facts = parse_facts(text)
+    if len(text) > _LONG:
         # Decoding cannot be interrupted, and took a while.
         _give_way()
-    return activate(known, fields, environment.limits.cost, _interrupted)
+    return facts
+
+
+def _activated(facts: Facts, document: str) -> Facts:
+    environment, fields = _environments.compiled(document)
+    return activate(facts, fields, environment.limits.cost, _interrupted)
 
 
 def _program(expression: str, document: str) -> Program:
@@ -15657,6 +15790,32 @@ $python$;
                 'OUT matched boolean[], OUT errors text[], OUT failure jsonb',
                 'evaluate_all(p_expressions, p_environment, p_facts)',
                 'Evaluates many rules over the same facts.'
+            ),
+            (
+                'cel_keys',
+                'p_expressions text[], p_environment text, p_shapes text[], '
+                'OUT rules integer[], OUT terms bigint[], OUT lows bigint[], '
+                'OUT highs bigint[], OUT shapes text[], OUT failure jsonb',
+                'access_keys(p_expressions, p_environment, p_shapes)',
+                'The entries of rules in the index of access keys.'
+            ),
+            (
+                'cel_described_keys',
+                'p_expression text, p_environment text, OUT keys text, '
+                'OUT failure jsonb',
+                'described_keys(p_expression, p_environment)',
+                'The access keys of a rule, for people.'
+            ),
+            (
+                'cel_questions',
+                'p_shapes text[], p_facts jsonb[], '
+                'OUT elements integer[], OUT terms bigint[], '
+                'OUT elements_above integer[], OUT terms_above bigint[], '
+                'OUT values_above bigint[], '
+                'OUT elements_below integer[], OUT terms_below bigint[], '
+                'OUT values_below bigint[], OUT failure jsonb',
+                'questions(p_shapes, p_facts)',
+                'What many facts ask the index of access keys.'
             ),
             (
                 'cel_match_batch',

@@ -1,5 +1,6 @@
 -- Deploy pgrules:000025_compile_derived_fields to pg
 -- requires: 000016_compile_rules
+-- requires: 000020_rule_keys
 --
 -- Derived fields are compiled when they are written: each for its dependencies, then
 -- all of the tenant together with its rules. Cycles, unknown names, and the removal or
@@ -95,6 +96,7 @@ BEGIN
                     ),
                     HINT = 'Change or deactivate these rules first.';
         END IF;
+        PERFORM rules_internal.renew_rule_keys(v_tenant);
     END LOOP;
     RETURN NULL;
 END;
@@ -102,7 +104,7 @@ $function$;
 
 COMMENT ON FUNCTION rules_internal.check_derived_fields() IS
 'Trigger: compiles the derived fields and rules of the tenants in transition table
-"changed" and stores their environments. SECURITY DEFINER, since no other role writes
+"changed", stores their environments and renews their access keys. SECURITY DEFINER, since no other role writes
 rules_internal.environments. Raises RE061 for fields that do not compile or depend on
 themselves, RE062 for rules that would no longer compile.';
 

@@ -1,5 +1,6 @@
 -- Deploy pgrules:000026_set_schema to pg
 -- requires: 000016_compile_rules
+-- requires: 000020_rule_keys
 -- requires: 000013_schema_changelog
 --
 -- The only ways to change the active schema. They are SECURITY DEFINER so that
@@ -86,6 +87,7 @@ BEGIN
                 ),
                 HINT = 'Change these rules first, or pass allow_broken => true.';
     END IF;
+    PERFORM rules_internal.renew_rule_keys(p_tenant_id);
     INSERT INTO rules.schema_changelog (
         tenant_id, schema_id, old_version, new_version, compiled, failed, failures
     ) VALUES (
@@ -105,8 +107,8 @@ END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.switch_schema(uuid, uuid, boolean) IS
-'Makes a stored version the active one, compiles everything against it, and writes the
-changelog. The caller holds the lock of the environment.';
+'Makes a stored version the active one, compiles everything against it, renews the
+access keys of the rules, and writes the changelog. The caller holds the lock of the environment.';
 
 CREATE FUNCTION rules.set_schema(
     definition jsonb, allow_broken boolean DEFAULT false

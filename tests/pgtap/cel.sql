@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(37);
+SELECT plan(43);
 
 SELECT
     ok(

@@ -2,7 +2,7 @@
 -- but not listed here fails, and so does one that is listed but not given.
 BEGIN;
 
-SELECT plan(161);
+SELECT plan(185);
 
 CREATE TEMPORARY TABLE expected (grantee text, relation text, privilege text);
 INSERT INTO expected
@@ -49,6 +49,8 @@ FROM
         ('rules_internal.audit_commits', ARRAY['SELECT']),
         ('rules.schema_migrations', ARRAY['SELECT']),
         ('rules_internal.environments', ARRAY['SELECT']),
+        ('rules_internal.rule_keys', ARRAY['SELECT']),
+        ('rules_internal.rule_key_shapes', ARRAY['SELECT']),
         ('rules_internal.rule_set_tokens', ARRAY['SELECT'])
     ) AS relation (name, privileges),
     unnest(relation.privileges) AS privilege (name);
@@ -137,6 +139,12 @@ INSERT INTO expected_calls VALUES
 ('rules.set_tenant(uuid)', 'rules_app, rules_tenant'),
 ('rules.evaluate(uuid,jsonb,boolean)', 'rules_app, rules_tenant'),
 ('rules.match_rules_batch(jsonb[])', 'rules_app, rules_tenant'),
+('rules.match_rules(jsonb)', 'rules_app, rules_tenant'),
+(
+    'rules_internal.candidate_rules(uuid,text,jsonb[],text[])',
+    'rules_app, rules_tenant'
+),
+('rules_internal.rules_by_id(uuid,uuid[])', 'rules_app, rules_tenant'),
 ('rules_internal.match_batch(uuid,text,jsonb[],text[])', 'rules_app, rules_tenant'),
 ('rules.evaluate_all(jsonb,boolean)', 'rules_app, rules_tenant'),
 ('rules.evaluate_batch(uuid,jsonb[])', 'rules_app, rules_tenant'),
