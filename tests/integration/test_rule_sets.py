@@ -350,12 +350,13 @@ class TestTenants:
         """Each of these weighs a third of what a session keeps."""
         tenants = [create_tenant(database) for _ in range(5)]
         operator = database.connect(autocommit=True)
-        clauses = " || ".join(f"a.b{n} == {n}" for n in range(120))
+        clauses = "".join(f" || a.b{n} == {n}" for n in range(120))
         for tenant in tenants:
             operator.execute(
                 "INSERT INTO rules.rules (tenant_id, name, expression)"
-                " SELECT %(tenant)s, 'rule ' || n, 'n == ' || n || ' || ' || %(clauses)s"
-                " FROM generate_series(1, 70) AS n",
+                " SELECT"
+                "     %(tenant)s, 'rule ' || n, 'n == ' || n || %(clauses)s"
+                " FROM generate_series(1, 60) AS n",
                 {"tenant": tenant, "clauses": clauses},
             )
         with psycopg.connect(app, autocommit=True) as session:

@@ -60,7 +60,7 @@ def _value(random: Random, depth: int) -> Any:
         return [_value(random, depth - 1) for _ in range(random.randint(0, 3))]
     return {
         random.choice(_FIELDS): _value(random, depth - 1)
-        for _ in range(random.randint(0, 3))
+        for _ in range(random.randint(0, 6))
     }
 
 
@@ -128,7 +128,7 @@ def rules(random: Random, number: int, names: tuple[str, ...] = NAMES) -> list[s
         found.append(text)
         found += [
             _LITERAL.sub(lambda _: random.choice(_SIMPLE), text)
-            for _ in range(random.randint(0, 3))
+            for _ in range(random.randint(0, 6))
         ]
     return found[:number]
 

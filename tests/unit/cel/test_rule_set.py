@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrules.cel import Environment, compile_expression
+from pgrules.cel import CelError, Environment, compile_expression
 from pgrules.cel.activation import activate, compile_derived
 from pgrules.cel.cache import RuleSetCache
 from pgrules.cel.errors import Interrupted
@@ -128,6 +128,61 @@ class TestErrors:
         matched, errors = rules.evaluate({"a": "yes"})
         assert matched == []
         assert list(errors) == [2]
+
+
+# Texts that look alike in some respect, and facts that tell them apart.
+ALIKE: tuple[tuple[list[str], dict[str, Any]], ...] = (
+    (["s == 'a'", "s == 'b'", "s == 'c'", 's == "c"', "'c' == s"], {"s": "c"}),
+    (["""s == "it's" """, """s == 'it"s' """, """s == "it" """], {"s": "it's"}),
+    (["s == 'a\\'b'", "s == 'a' + 'b'", "s == 'a'"], {"s": "a'b"}),
+    (["s == r'a'", "s == r'b'", "s == 'b'", "s == R'b'"], {"s": "b"}),
+    (["s == b'a'", "s == b'b'", "s == 'b'"], {"s": "b"}),
+    (["s == '''a'''", "s == '''b'''", "s == '' + 'b'"], {"s": "b"}),
+    (["s == 'a' // 'b'", "s == 'b' // 'a'", "s == 'b' // a'"], {"s": "b"}),
+    (["s == 'x // y'", "s == 'x // z'", "s == 'x // w'"], {"s": "x // z"}),
+    (["s.`a-b` == 2", "s.`a-b` == 3", "s.`a-c` == 3"], {"s": {"a-b": 3, "a-c": 3}}),
+    (["n == 2", "n == 3", "n == 2.0", "n == 3.0", "n == 0x3", "n == 3u"], {"n": 3}),
+    (["n == 2", "n == 1", "n == 0", "n == 1.0", "n == true"], {"n": True}),
+    (["n == 2", "n == -2", "n == - 3", "n == -3", "n == 0 - 3"], {"n": -3}),
+    (["n - 2 == 1", "n - 3 == 0", "n -2 == 1", "n + -2 == 1"], {"n": 3}),
+    (["n > 2.5", "n > .5", "n > 3.5", "n > 2.5e0", "n > 25e-1"], {"n": 3}),
+    (["n in [2, 3]", "n in [3, 3]", "n in [4, 5]", "n in [2.0, 3.0]"], {"n": 3}),
+    (["n in [2, 3]", "n in [0, 3]", "n in [1, 3]", "n in [1, 2]"], {"n": True}),
+    (["x[2] == 5", "x[0] == 5", "x[3] == 5", "x[9] == 5"], {"x": [5, 6, 7, 5]}),
+    (["a2 == 2", "a3 == 2", "a3 == 3", "a2 == 3"], {"a2": 2, "a3": 3}),
+    (["s.size() > 2", "s.size() > 3", "s.size() > 4"], {"s": "abcd"}),
+    (["s.matches('a+')", "s.matches('b+')", "s.matches('(')"], {"s": "bb"}),
+    (["timestamp('2020-01-01T00:00:00Z') < timestamp(s)"] * 2
+     + ["timestamp('never') < timestamp(s)"], {"s": "2021-01-01T00:00:00Z"}),
+    (["n == 9007199254740993", "n == 9007199254740992", "n == 9007199254740992.0"],
+     {"n": 2**53 + 1}),
+    (["n / 2 == 1", "n / 3 == 1", "n % 2 == 1", "n * 2 == 6", "n * 3 == 6"], {"n": 3}),
+    (["n == 99999999999999999999", "n == 3", "n == 4"], {"n": 3}),
+    (["'x'in s", "'y'in s", "'z'in s", "'y' in s"], {"s": ["y"]}),
+    (["{'a': 2}.a == n", "{'a': 3}.a == n", "{'b': 3}.a == n"], {"n": 3}),
+    (["size(['a', 'b']) == n", "size(['a', 'c']) == n", "['a', 'd'][1] == 'd'"],
+     {"n": 2}),
+    (["s == 'Zürich'", "s == 'Köln'", "s == 'Bern'"], {"s": "Köln"}),
+    (["n > 2 ? s == 'a' : s == 'b'", "n > 4 ? s == 'a' : s == 'c'",
+      "n > 5 ? s == 'a' : s == 'b'"], {"n": 3, "s": "c"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("expressions", "facts"), ALIKE)
+def test_texts_that_look_alike_are_told_apart(
+    expressions: list[str], facts: dict[str, Any]
+) -> None:
+    for texts in (expressions * 3, expressions[::-1] * 2):
+        expected: list[tuple[bool, str | None]] = []
+        for text in texts:
+            try:
+                value = compile_expression(text).interpret(facts)
+                expected.append((value is True, None))
+            except CelError as error:
+                expected.append((False, str(error)))
+        matched, errors = rule_set(*texts).evaluate(facts)
+        found = [(n in matched, errors.get(n)) for n in range(len(texts))]
+        assert found == expected
 
 
 class TestLimits:

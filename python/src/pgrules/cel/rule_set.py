@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from .activation import Activation
 from .codegen import LEAST_LIMIT, compiled
 from .errors import EvaluationError, Interrupted, InvalidExpression
-from .shapes import ABSENT, UNDECIDED, Row
+from .shapes import ABSENT, UNDECIDED, Row, Shape
+from .templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -106,9 +107,14 @@ class RuleSet:
         self._others: list[int] = []
         groups: dict[str, _Group] = {}
         known = frozenset(derived)
+        templates = Templates(compile_, known)
         for position, expression in enumerate(expressions):
             if position % _STRIDE == 0:
                 _give_way(interrupted)
+            shaped = templates.shape(expression)
+            if shaped is not None:
+                self._place(groups, position, *shaped)
+                continue
             try:
                 program = compile_(expression)
             except InvalidExpression as invalid:
@@ -121,12 +127,7 @@ class RuleSet:
                 self._others.append(position)
                 self.nodes += program.nodes
                 continue
-            group = groups.get(found.source)
-            if group is None:
-                group = _Group(found.source, keyed=found.keys is not None)
-                groups[found.source] = group
-            group.add(position, found.row, found.keys)
-            group.nodes += program.nodes
+            self._place(groups, position, found, program.nodes)
         self._groups = list(groups.values())
         for group in self._groups:
             if len(group.positions) >= _WORTHWHILE:
@@ -134,6 +135,18 @@ class RuleSet:
                 group.compile()
             else:
                 self.nodes += group.nodes
+
+    @staticmethod
+    def _place(
+        groups: dict[str, _Group], position: int, found: Shape, nodes: int
+    ) -> None:
+        group = groups.get(found.source)
+        if group is None:
+            group = groups[found.source] = _Group(
+                found.source, keyed=found.keys is not None
+            )
+        group.add(position, found.row, found.keys)
+        group.nodes += nodes
 
     def __len__(self) -> int:
         return len(self.ids)
