@@ -5,6 +5,7 @@ cancelling, other sessions, other rights and hostile names.
 """
 
 from collections.abc import Callable, Iterator
+from random import Random
 from threading import Event, Thread
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import errors, sql
+from psycopg.types.json import Jsonb
 
 from pgrules import PostgresRuleStore, Rule
 from tests.fixtures.database import Database
@@ -387,3 +389,67 @@ def test_without_the_right_to_record_nothing_is_written(
         )
     session.rollback()
     assert owner.execute("SELECT count(*) FROM port.ships").fetchone() == (0,)
+
+
+FIELDS = ("a", "b", "c")
+CONDITIONS = (
+    "{0} == {1}",
+    "{0} > {1}",
+    "{0} in [{1}, 7, 'x']",
+    "!({0} == {1})",
+    "has(O.{0}) && O.{0} <= {1}",
+    "{0} == {1} || 1 / {0} > 0",
+    "O.?{0}.orValue({1}) == {1}",
+    "{0}.startsWith('x')",
+)
+
+
+def expression(random: Random) -> str:
+    parts = [
+        random.choice(CONDITIONS).format(random.choice(FIELDS), random.randint(-3, 9))
+        for _ in range(random.randint(1, 3))
+    ]
+    return random.choice((" && ", " || ")).join(parts)
+
+
+def some_facts(random: Random) -> dict[str, Any]:
+    def values() -> dict[str, Any]:
+        names = random.sample(FIELDS, random.randint(0, 3))
+        choices = [random.randint(-3, 9), 2.5, "x", "xyz", True, None]
+        return {name: random.choice(choices) for name in names}
+
+    return {"O": values(), **values()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_matches_what_evaluating_every_rule_matches(
+    owner: Connection, session: Connection, tenant: UUID, seed: int
+) -> None:
+    """By whatever way candidates are found, none is left out and none is added."""
+    random = Random(seed)  # noqa: S311 - not for secrets
+    owner.execute(RECORDING)
+    session.cursor().executemany(
+        "INSERT INTO rules.rules (tenant_id, name, expression) VALUES (%s, %s, %s)",
+        [(tenant, f"rule {number}", expression(random)) for number in range(120)],
+    )
+    batch = [Jsonb(some_facts(random)) for _ in range(250)]
+    expected = session.execute(
+        "SELECT element.number::integer, result.rule_id, result.rule_name"
+        " FROM unnest(%s::jsonb[]) WITH ORDINALITY AS element (facts, number)"
+        " CROSS JOIN LATERAL rules.evaluate_all(element.facts) AS result"
+        " WHERE result.matched",
+        [batch],
+    ).fetchall()
+    found = session.execute(
+        "SELECT element, rule_id, rule_name FROM rules.match_rules_batch(%s::jsonb[])",
+        [batch],
+    ).fetchall()
+    assert found == expected
+    assert len(found) > 1_000
+    session.execute(
+        "INSERT INTO port.ships (id, facts) SELECT number, facts"
+        " FROM unnest(%s::jsonb[]) WITH ORDINALITY AS element (facts, number)",
+        [batch],
+    )
+    recorded = session.execute("SELECT id, rule_id, rule_name FROM port.ship_matches")
+    assert sorted(recorded.fetchall()) == sorted(expected)
