@@ -300,29 +300,28 @@ def evaluate_all(
 
 
 def match_batch(
+    ids: list[str] | None,
     expressions: list[str],
     environment: str,
     batch: list[str],
-    always: list[int],
-    elements: list[int],
-    candidates: list[int],
+    elements: list[int | None] | None,
+    candidates: list[str] | None,
 ) -> tuple[list[int] | None, list[int] | None, str | None]:
     """Which rules are true of each of many facts: elements, rules, failure.
 
     ``expressions`` are those of the rules, oldest first; rules and elements are
-    numbered from 1. The rules in ``always`` are candidates for every element, and
-    ``candidates[n]`` is one for ``elements[n]`` beside them. Matches come in the order
-    of the elements, then of the rules. Facts that are refused are a failure whose
-    ``element`` is the number of the first such one.
+    numbered from 1. The rule whose id is ``candidates[n]`` is a candidate for
+    ``elements[n]``, for every element where that is None; what is not among ``ids`` is
+    no rule any more. Without ``elements`` every rule is a candidate for every element.
+    Matches come in the order of the elements, then of the rules. Facts that are refused
+    are a failure whose ``element`` is the number of the first such one.
     """
-    own: dict[int, list[int]] = {}
-    for element, candidate in zip(elements, candidates, strict=True):
-        own.setdefault(element, []).append(candidate)
     programs: dict[int, Program | None] = {}
     matching: list[int] = []
     matched: list[int] = []
     element = 0
     try:
+        always, own = _candidates(ids, expressions, elements, candidates)
         for element, facts in enumerate(batch, 1):
             _give_way()
             variables = _activated(_taken(facts), environment)
@@ -338,7 +337,32 @@ def match_batch(
             matched += found
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure, element=element)
+    finally:
+        _kept_facts.clear()
     return matching, matched, None
+
+
+def _candidates(
+    ids: list[str] | None,
+    expressions: list[str],
+    elements: list[int | None] | None,
+    candidates: list[str] | None,
+) -> tuple[list[int], dict[int, list[int]]]:
+    """The numbers of the rules to try over every element, and over each."""
+    if elements is None:
+        return list(range(1, len(expressions) + 1)), {}
+    numbers = {rule_id: number for number, rule_id in enumerate(ids or (), 1)}
+    always: list[int] = []
+    own: dict[int, list[int]] = {}
+    for element, candidate in zip(elements, candidates or (), strict=True):
+        number = numbers.get(candidate)
+        if number is None:
+            continue
+        if element is None:
+            always.append(number)
+        else:
+            own.setdefault(element, []).append(number)
+    return always, own
 
 
 def access_keys(
@@ -413,12 +437,14 @@ def questions(
     plain: tuple[list[int], list[int]] = ([], [])
     above: _Asked = ([], [], [])
     below: _Asked = ([], [], [])
-    element = 0
+    element = size = 0
+    _kept_facts.clear()
     try:
         known = _known_shapes(shapes)
         for element, text in enumerate(batch, 1):
             _give_way()
-            asked = known.questions(_kept(text))
+            asked = known.questions(_kept(text, size))
+            size += len(text)
             asked.terms.discard(ALWAYS)
             plain[0].extend([element] * len(asked.terms))
             plain[1].extend(asked.terms)
@@ -446,23 +472,28 @@ def _known_shapes(texts: list[str]) -> Shapes:
     return _shapes[1]
 
 
-# Facts between the question which rules may match and the evaluation of those.
-_last: tuple[str, Facts] | None = None
+# Facts between the question which rules may match and the evaluation of those: the
+# first ones, and more while they are not too much. Decoded they take up to fifty times
+# the characters of their text.
+_kept_facts: dict[str, Facts] = {}
+_MOST_KEPT = 1024 * 1024
 
 
-def _kept(text: str) -> Facts:
-    """Decoded facts, which :func:`_taken` gives out once more."""
-    global _last  # noqa: PLW0603 - one value, replaced as a whole
+def _kept(text: str, before: int) -> Facts:
+    """Decoded facts, which :func:`_taken` gives out once more.
+
+    ``before`` is how many characters those of the same call had until here.
+    """
     facts = _decoded(text)
-    _last = text, facts
+    if before + len(text) <= _MOST_KEPT or not before:
+        _kept_facts[text] = facts
     return facts
 
 
 def _taken(text: str) -> Facts:
     """Decoded facts, those that were kept where they are the same."""
-    global _last
-    last, _last = _last, None
-    return last[1] if last is not None and last[0] == text else _decoded(text)
+    facts = _kept_facts.pop(text, None)
+    return _decoded(text) if facts is None else facts
 
 
 def _sound(expression: str, environment: str) -> Program | None:
@@ -16046,11 +16077,11 @@ $python$;
             ),
             (
                 'cel_match_batch',
-                'p_expressions text[], p_environment text, p_facts jsonb[], '
-                'p_always integer[], p_elements integer[], p_candidates integer[], '
+                'p_ids uuid[], p_expressions text[], p_environment text, '
+                'p_facts jsonb[], p_elements integer[], p_candidates uuid[], '
                 'OUT elements integer[], OUT rules integer[], OUT failure jsonb',
-                'match_batch(p_expressions, p_environment, p_facts, p_always, '
-                'p_elements, p_candidates)',
+                'match_batch(p_ids, p_expressions, p_environment, p_facts, p_elements, '
+                'p_candidates)',
                 'Which rules, of the candidates for each of many facts, are true of it.'
             ),
             (

@@ -58,12 +58,12 @@ BEGIN
     FROM rules_internal.rules_by_id(v_tenant, v_ids) AS rule;
     v_outcome := rules_internal.cel_match_batch(
         rules_internal.cel_runtime(),
+        NULL,
         coalesce(v_expressions, '{}'),
         rules_internal.environment(v_tenant),
         v_facts,
-        ARRAY(SELECT generate_series(1, cardinality(v_expressions))),
-        '{}',
-        '{}'
+        NULL,
+        NULL
     );
     IF v_outcome.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(

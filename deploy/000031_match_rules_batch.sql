@@ -1,5 +1,5 @@
 -- Deploy pgrules:000031_match_rules_batch to pg
--- requires: 000018_evaluate
+-- requires: 000030_match_rules
 --
 -- The matching rules of many facts at once. The inner function also serves the triggers
 -- of 000032_record_matches, which have other words for what an element is.
@@ -14,28 +14,35 @@ CREATE FUNCTION rules_internal.match_batch(
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
 DECLARE
+    v_elements integer[];
+    v_candidates uuid[];
     v_ids uuid[];
     v_names text[];
     v_expressions text[];
     v_outcome record;
 BEGIN
-    SELECT
-        array_agg(active.id), array_agg(active.name), array_agg(active.expression)
+    SELECT array_agg(candidate.element), array_agg(candidate.rule_id)
+    INTO v_elements, v_candidates
+    FROM rules_internal.candidate_rules(
+        p_tenant_id, p_operation, p_facts, p_subjects
+    ) AS candidate;
+    IF v_candidates IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(rule.id), array_agg(rule.name), array_agg(rule.expression)
     INTO v_ids, v_names, v_expressions
-    FROM (
-        SELECT rule.id, rule.name, rule.expression
-        FROM rules.rules AS rule
-        WHERE rule.tenant_id = p_tenant_id AND rule.active
-        ORDER BY rule.created_at, rule.id
-    ) AS active;
+    FROM rules_internal.rules_by_id(
+        p_tenant_id,
+        ARRAY(SELECT DISTINCT wanted.id FROM unnest(v_candidates) AS wanted (id))
+    ) AS rule;
     v_outcome := rules_internal.cel_match_batch(
         rules_internal.cel_runtime(),
+        v_ids,
         coalesce(v_expressions, '{}'),
         rules_internal.environment(p_tenant_id),
         p_facts,
-        ARRAY(SELECT generate_series(1, cardinality(v_expressions))),
-        '{}',
-        '{}'
+        v_elements,
+        v_candidates
     );
     IF v_outcome.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(
@@ -51,9 +58,9 @@ END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.match_batch(uuid, text, jsonb[], text[]) IS
-'The active rules of a tenant that match each of the facts, none of which is NULL. For
-an error p_operation is what failed, and p_subjects what each element is. Raises
-RE030.';
+'The active rules of a tenant that match each of the facts, none of which is NULL, found
+by their access keys. For an error p_operation is what failed, and p_subjects what each
+element is. Raises RE030.';
 
 CREATE FUNCTION rules.match_rules_batch(facts jsonb[])
 RETURNS TABLE (element integer, rule_id uuid, rule_name text)

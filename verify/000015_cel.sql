@@ -17,7 +17,7 @@ BEGIN
         'cel_keys(text, text[], text, text[])',
         'cel_described_keys(text, text, text)',
         'cel_questions(text, text[], jsonb[])',
-        'cel_match_batch(text, text[], text, jsonb[], integer[], integer[], integer[])',
+        'cel_match_batch(text, uuid[], text[], text, jsonb[], integer[], uuid[])',
         'cel_evaluate_set(text, text, uuid[], text[], text[], text, jsonb, boolean)',
         'cel_evaluate_batch(text, text, text, jsonb[])',
         'cel_evaluate_expression(text, text, text, jsonb)',

@@ -100,7 +100,7 @@ FROM rules.evaluate_batch(%s, %s::text[]::jsonb[])
 
 MATCH_RULES: Final = """
 SELECT rule_id, rule_name, matched, error, trace::text
-FROM rules.evaluate_all(%s::jsonb, true)
+FROM rules.match_rules(%s::jsonb)
 """
 
 MATCH_RULES_BATCH: Final = """
