@@ -63,7 +63,15 @@ class TenantSession:
         """
         with translated(operation, subject) as scope, self._lend() as connection:
             joined = connection.info.transaction_status != TransactionStatus.IDLE
-            with connection.pipeline(), connection.transaction():
+            outer: AbstractContextManager[Any] = connection.pipeline()
+            inner: AbstractContextManager[Any] = connection.transaction()
+            if joined:
+                # A pipeline ends with a Flush, after which the server counts no idle
+                # time (PostgreSQL sources, src/backend/tcop/postgres.c). The caller's
+                # transaction goes on, and its idle_in_transaction_session_timeout
+                # with it: the release of the savepoint comes last, outside.
+                outer, inner = inner, outer
+            with outer, inner:
                 # The caller may have chosen other rows or client-side binding.
                 tenant = Cursor(connection, row_factory=tuple_row)
                 tenant.execute(SET_TENANT, (self.tenant_id,))

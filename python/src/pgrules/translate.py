@@ -47,6 +47,7 @@ _BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
     "22P05": errors.InvalidFacts,  # untranslatable_character: \u0000 in jsonb
     "23502": errors.InvalidRule,  # not_null_violation
     "23514": errors.InvalidRule,  # check_violation
+    "25P03": StoreUnavailable,  # idle_in_transaction_session_timeout
     "40001": TransactionConflict,  # serialization_failure
     "40P01": TransactionConflict,  # deadlock_detected
     "42501": errors.PermissionDenied,  # insufficient_privilege
