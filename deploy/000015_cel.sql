@@ -12747,19 +12747,20 @@ class Rows(NamedTuple):
         if column is None:
             raise Refused(node, f"the table has no column {name}")
         sql = f"{arguments.name(self.alias)}.{arguments.name(column.name)}"
-        base = column.type.partition("(")[0]
+        base = column.type.partition("(")[0].strip()
         null = {"null": f"{sql} IS NULL"} if column.nullable else {}
         if base in _INTEGERS:
             size = _INTEGERS[base]
-            return Term(
-                null | {"int": sql}, total=True, bounds=(-(1 << size), (1 << size) - 1)
-            )
+            bounds = -(1 << size), (1 << size) - 1
+            return Term(null | {"int": sql}, total=True, bounds=bounds, integer=True)
         if base in ("text", "character varying"):
             return Term(null | {"string": sql}, total=True)
         if base == "boolean":
             return Term(null | {"bool": sql}, total=True)
         if base == "double precision":
             return Term(null | {"double": sql}, total=True, nan=True)
+        if column.type == "timestamp with time zone":
+            return Term(null | {"instant": sql}, total=True)
         if base == "jsonb":
             root = f"coalesce({sql}, 'null')" if column.nullable else sql
             return Term(json=Json(root))
@@ -12781,10 +12782,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number
+from . import sql_times
+from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number, rounded
 from .sql_reading import kinds_of, let, read, read_json
 from .sql_text import coalesced, conjunction, disjunction, negation, part
-from .sql_values import has_numbers, json_text, sql_of_json, valid
+from .sql_values import (
+    has_numbers,
+    is_only_text,
+    json_text,
+    sql_of_json,
+    text_of_json,
+    valid,
+)
+from .temporal import Timestamp
 from .values import Uint
 
 if TYPE_CHECKING:
@@ -12798,10 +12808,16 @@ _ORDERED: Final = ("bool", "string", "timestamp", "duration")
 # Order
 
 
-def order(arguments: Arguments, left: Term, operator: str, right: Term) -> str:
-    """A comparison; it is exact, whatever of it matters."""
+def order(
+    arguments: Arguments, left: Term, operator: str, right: Term, mode: Mode
+) -> str:
+    """A comparison."""
     if left.is_constant:
         left, operator, right = right, SWAPPED[operator], left
+    if "instant" in left.kinds and type(right.constant) is Timestamp:
+        instant = left.kinds["instant"]
+        return sql_times.order_instant(instant, operator, right.constant, mode)
+    left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if right.is_constant and is_number(right.constant):
         found = _order_number(arguments, left, operator, right)
         if found is not None:
@@ -12873,8 +12889,6 @@ def _without_nan(
 
 
 def _both_digits(operator: str) -> str:
-    from .sql_numbers import rounded
-
     return (
         f"CASE WHEN scale(a) = 0 AND scale(b) = 0 THEN a {operator} b "
         f"ELSE {part(rounded('a'))} {operator} {part(rounded('b'))} END"
@@ -12890,6 +12904,11 @@ def equality(
     """``==``, or ``!=`` where ``negate`` is set."""
     if left.is_constant:
         left, right = right, left
+    wanted = _wanted(mode, negate=negate)
+    instant = left.kinds.get("instant")
+    if instant and type(right.constant) is Timestamp and wanted == "true":
+        return _negated(sql_times.is_instant(instant, right.constant), negate=negate)
+    left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if left.json is not None and right.is_constant:
         return _json_constant(arguments, left, right, mode, negate=negate)
     if left.json is not None and right.json is not None:
@@ -12897,7 +12916,6 @@ def equality(
     plain = _plain(arguments, left, right, mode, negate=negate)
     if plain is not None:
         return plain
-    wanted = _wanted(mode, negate=negate)
     parts = _equal_parts(arguments, left, right)
     if wanted == "true":
         return _negated(disjunction(parts), negate=negate)
@@ -12992,6 +13010,10 @@ def _json_constant(
     text = None if isinstance(value, Uint) else json_text(value)
     if text is None:
         return _negated(_never(sql), negate=negate)
+    is_text = type(value) is str and is_only_text(value)
+    if is_text and _wanted(mode, negate=negate) == "true":
+        text = text_of_json(arguments, left.json)
+        return f"{part(text)} {'<>' if negate else '='} {arguments.literal(value)}"
     if has_numbers(value):
         literal = f"{arguments.literal(text)}::jsonb"
         return _negated(_deep_sql(arguments, sql, literal), negate=negate)
@@ -13012,8 +13034,8 @@ def _deep(arguments: Arguments, left: Term, right: Term) -> str:
     return _deep_sql(arguments, a, b)
 
 
-# Strings as they are, anything else that is a number: what is left without the numbers
-# is the same for two values that differ in numbers only.
+# Strings, and numbers outside of them. With a mark in place of each number, the texts
+# of two values are the same if the values differ in numbers only.
 _NUMBERS_AND_STRINGS: Final = r'("(?:[^"\\]|\\.)*")|-?[0-9]+(?:\.[0-9]+)?'
 _ALL_NUMBERS: Final = 'strict $.** ? (@.type() == "number")'
 
@@ -13022,7 +13044,7 @@ def _deep_sql(arguments: Arguments, left: str, right: str) -> str:
     """Equality of ``jsonb`` where numbers compare as CEL's, at any depth."""
     pattern = arguments.literal(_NUMBERS_AND_STRINGS)
     numbers = arguments.literal(_ALL_NUMBERS)
-    kept = arguments.literal(r"\1")
+    kept = arguments.literal(r"\1#")
     shapes = [f"regexp_replace({x}::text, {pattern}, {kept}, 'g')" for x in "ab"]
     alias = arguments.alias()
     # The two sequences of numbers, side by side.
@@ -13049,6 +13071,10 @@ def one_of(arguments: Arguments, left: Term, members: list[Term], mode: Mode) ->
     """Whether a value equals one of some constants."""
     strings = [m.constant for m in members if type(m.constant) is str]
     if strings and len(strings) == len(members):
+        if left.json is not None and mode == "true" and all(map(is_only_text, strings)):
+            texts = [arguments.literal(text) for text in strings]
+            sql = part(text_of_json(arguments, left.json))
+            return f"{sql} IN ({', '.join(texts)})"
         if left.json is not None:
             texts = [arguments.literal(json_text(text) or "") for text in strings]
             sql = part(sql_of_json(arguments, left.json))
@@ -13064,6 +13090,442 @@ def one_of(arguments: Arguments, left: Term, members: list[Term], mode: Mode) ->
         equality(arguments, left, member, mode, negate=False) for member in members
     )
 $cel_sql_compare$);
+
+    v_sources := v_sources || jsonb_build_object('sql_functions', $cel_sql_functions$"""Functions of strings, sizes, conversions and access to lists and maps, as SQL.
+
+Text is compared by code points and never by a collation; patterns of LIKE and regular
+expressions have no part in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import sql_compare, sql_times
+from .checked import MakeList
+from .numbers import INT_MAX
+from .sql_numbers import INT_BOUNDS, UINT_BOUNDS, within
+from .sql_reading import kinds_of, let, read
+from .sql_text import Refused, coalesced, conjunction, disjunction, part
+from .sql_values import ERROR, Json, Term, sql_of_json, valid
+from .values import Uint
+
+if TYPE_CHECKING:
+    from .checked import Checked, Invoke
+    from .sql_text import Arguments, Mode
+    from .sql_translator import Translator
+
+_UPPER: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SIZES: Final = (0, (1 << 31) - 1)
+
+
+# Strings
+
+
+def test_of_strings(translator: Translator, node: Invoke, mode: Mode) -> str:
+    """``startsWith``, ``endsWith`` and ``contains``."""
+    terms = [translator.term(argument) for argument in node.arguments]
+    text, found = (read(translator.arguments, term, "string") for term in terms)
+    if "NULL" in (text, found):
+        return "NULL"
+    if node.function.name == "startsWith":
+        return f"starts_with({text}, {found})"
+    if node.function.name == "contains":
+        return f'strpos({part(text)} COLLATE "C", {found}) > 0'
+    if terms[1].is_constant:
+        size = str(len(terms[1].constant))
+        return f'right({text}, {size}) = {found} COLLATE "C"'
+    return let(
+        translator.arguments,
+        [text, found],
+        'right(a, char_length(b)) = b COLLATE "C"',
+    )
+
+
+def change_case(translator: Translator, node: Invoke) -> Term:
+    """``lowerAscii`` and ``upperAscii``."""
+    text = read(translator.arguments, translator.term(node.arguments[0]), "string")
+    letters = [f"'{_UPPER}'", f"'{_UPPER.lower()}'"]
+    if node.function.name == "upperAscii":
+        letters.reverse()
+    return Term({"string": f"translate({text}, {', '.join(letters)})"})
+
+
+def size(translator: Translator, node: Invoke) -> Term:
+    """The code points of a string, the elements of a list or map."""
+    operand = translator.term(node.arguments[0])
+    arguments = translator.arguments
+    if operand.json is not None:
+        sql = sql_of_json(arguments, operand.json)
+        found = (
+            f"CASE jsonb_typeof({sql}) "
+            f"WHEN 'string' THEN char_length({part(sql)} #>> '{{}}') "
+            f"WHEN 'array' THEN jsonb_array_length({sql}) "
+            f"WHEN 'object' THEN (SELECT count(*) FROM jsonb_object_keys({sql})) END"
+        )
+        return Term({"int": found}, bounds=_SIZES, integer=True)
+    counts = [
+        _SIZE_OF[kind].format(sql, part(sql))
+        for kind, sql in operand.kinds.items()
+        if kind in _SIZE_OF
+    ]
+    return Term({"int": coalesced(counts)}, bounds=_SIZES, integer=True)
+
+
+_SIZE_OF: Final = {
+    "string": "char_length({0})",
+    "list": "jsonb_array_length({0})",
+    "map": (
+        "CASE WHEN {1} IS NOT NULL "
+        "THEN (SELECT count(*) FROM jsonb_object_keys({0})) END"
+    ),
+}
+
+
+# Conversions
+
+
+def to_string(translator: Translator, node: Invoke) -> Term:
+    """``string(x)`` of a string, a bool or an int."""
+    operand = translator.term(node.arguments[0])
+    arguments = translator.arguments
+    kinds = kinds_of(operand)
+    for kind, spoken in (
+        ("double", "double"),
+        ("timestamp", "timestamp"),
+        ("instant", "timestamp"),
+        ("duration", "duration"),
+    ):
+        if kind in kinds:
+            raise Refused(node, f"a {spoken} has another text in SQL")
+    found = []
+    if "string" in kinds:
+        found.append(read(arguments, operand, "string"))
+    if "bool" in kinds:
+        sql = part(read(arguments, operand, "bool"))
+        found.append(f"CASE {sql} WHEN TRUE THEN 'true' WHEN FALSE THEN 'false' END")
+    found += [
+        f"{part(read(arguments, operand, kind))}::text"
+        for kind in ("int", "uint")
+        if kind in kinds
+    ]
+    return Term({"string": coalesced(found)})
+
+
+def to_int(translator: Translator, node: Invoke) -> Term:
+    """``int(x)`` of a number, of digits, or of a timestamp."""
+    arguments = translator.arguments
+    operand = sql_times.as_nanos(arguments, translator.term(node.arguments[0]))
+    kinds = kinds_of(operand)
+    if kinds == ("int",):
+        return operand
+    found = []
+    if "int" in kinds:
+        found.append(read(arguments, operand, "int"))
+    if "uint" in kinds:
+        sql = f"{part(read(arguments, operand, 'uint'))}::numeric"
+        found.append(within(sql, UINT_BOUNDS, limits=(0, INT_MAX)))
+    if "double" in kinds:
+        # NaN is greater than any number here.
+        inside = "a > -9223372036854775808 AND a < 9223372036854775808"
+        found.append(
+            let(
+                arguments,
+                [read(arguments, operand, "double")],
+                f"CASE WHEN {inside} THEN trunc(a)::bigint::numeric END",
+            )
+        )
+    if "string" in kinds:
+        pattern = arguments.literal("^[+-]?0*[0-9]{1,19}$")
+        digits = f"CASE WHEN a ~ {pattern} THEN a::numeric END"
+        digits = within(digits, (-(10**20), 10**20), limits=INT_BOUNDS)
+        found.append(let(arguments, [read(arguments, operand, "string")], digits))
+    if "timestamp" in kinds:
+        found.append(
+            sql_times.seconds(arguments, read(arguments, operand, "timestamp"))
+        )
+    return Term({"int": coalesced(found)}, bounds=INT_BOUNDS)
+
+
+def to_double(translator: Translator, node: Invoke) -> Term:
+    """``double(x)`` of a number."""
+    operand = translator.term(node.arguments[0])
+    if "string" in kinds_of(operand):
+        raise Refused(node, "text that may be a number is read in another way by SQL")
+    sql = read(translator.arguments, operand, "number")
+    return Term({"double": sql}, nan=operand.nan)
+
+
+def same(translator: Translator, node: Invoke) -> Term:
+    """``dyn(x)``."""
+    return translator.term(node.arguments[0])
+
+
+# Lists and maps
+
+
+def index(translator: Translator, node: Invoke) -> Term:
+    """``container[key]`` with a constant key."""
+    container = translator.term(node.arguments[0])
+    key = translator.term(node.arguments[1])
+    if not key.is_constant:
+        raise Refused(node.arguments[1], "a key that is not constant")
+    value = key.constant
+    arguments = translator.arguments
+    if type(value) is str:
+        if container.json is not None:
+            root, keys = container.json.root, container.json.keys
+            return Term(json=Json(root, (*keys, value)))
+        if "map" not in container.kinds:
+            return ERROR
+        return Term(json=Json(part(container.kinds["map"]), (value,)))
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    # The keys of JSON are strings, and CEL does not count from the end.
+    if type(value) not in (int, Uint) or not 0 <= value <= _SIZES[1]:
+        return ERROR
+    found = f"{part(read(arguments, container, 'list'))} -> {int(value)}"
+    return Term(json=Json(part(found)))
+
+
+def contains(translator: Translator, node: Invoke, mode: Mode) -> str:
+    """``x in list``, or in the keys of a map."""
+    element, container = node.arguments
+    if isinstance(container, MakeList):
+        return _in_literal(translator, element, container, mode)
+    left, right = translator.term(element), translator.term(container)
+    arguments = translator.arguments
+    alternatives = []
+    if right.json is not None or "list" in right.kinds:
+        alternatives.append(
+            ("array", _in_list(arguments, left, read_list(arguments, right)))
+        )
+    if right.json is not None or "map" in right.kinds:
+        alternatives.append(("object", _in_map(arguments, left, right)))
+    if not alternatives:
+        return "NULL"
+    if right.json is None:
+        ((_, sql),) = alternatives
+        test = f"{part(next(iter(right.kinds.values())))} IS NOT NULL"
+    else:
+        container_sql = sql_of_json(arguments, right.json)
+        whens = " ".join(f"WHEN '{of}' THEN {sql}" for of, sql in alternatives)
+        sql = f"CASE jsonb_typeof({container_sql}) {whens} END"
+        test = "TRUE"
+    ok = conjunction([test, valid(arguments, left)])
+    return sql if ok == "TRUE" else f"CASE WHEN {ok} THEN {sql} END"
+
+
+def read_list(arguments: Arguments, term: Term) -> str:
+    """The ``jsonb`` of a value that is known to be a list where this is computed."""
+    if term.json is not None:
+        return sql_of_json(arguments, term.json)
+    return term.kinds["list"]
+
+
+def _in_list(arguments: Arguments, left: Term, elements: str) -> str:
+    if left.is_constant and type(left.constant) in (str, bool, type(None)):
+        from .sql_values import json_text
+
+        literal = arguments.literal(json_text(left.constant) or "null")
+        return f"{part(elements)} @> {literal}"
+    alias = arguments.alias()
+    element = Term(json=Json(f"{alias}.e"))
+    equal = sql_compare.equality(arguments, left, element, "true", negate=False)
+    return (
+        f"EXISTS (SELECT 1 FROM jsonb_array_elements({elements}) AS {alias} (e) "
+        f"WHERE {equal})"
+    )
+
+
+def _in_map(arguments: Arguments, left: Term, right: Term) -> str:
+    key = read(arguments, left, "string")
+    if key == "NULL":
+        return "FALSE"
+    container = (
+        sql_of_json(arguments, right.json)
+        if right.json is not None
+        else right.kinds["map"]
+    )
+    return f"{part(container)} -> {part(key)} IS NOT NULL"
+
+
+def _in_literal(
+    translator: Translator, element: Checked, container: MakeList, mode: Mode
+) -> str:
+    left = translator.term(element)
+    members = [translator.term(member) for member in container.elements]
+    arguments = translator.arguments
+    if all(member.is_constant for member in members):
+        return sql_compare.one_of(arguments, left, members, mode)
+    ok = conjunction(valid(arguments, term) for term in (left, *members))
+    found = disjunction(
+        sql_compare.equality(arguments, left, member, "true", negate=False)
+        for member in members
+    )
+    if mode == "true":
+        return conjunction([ok, found])
+    found = f"coalesce({found}, FALSE)"
+    return found if ok == "TRUE" else f"CASE WHEN {ok} THEN {found} END"
+$cel_sql_functions$);
+
+    v_sources := v_sources || jsonb_build_object('sql_macros', $cel_sql_macros$"""Macros over lists and the keys of maps as sub-selects (cel-spec, "Macros").
+
+A list's elements, or a map's keys, are the rows of a sub-select; the macro's variable
+is its column. ``all`` and ``exists`` absorb errors as ``&&`` and ``||`` do; for the
+others an error in one turn is one of the whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .sql_text import Refused, part
+from .sql_values import Json, Term, sql_of_json
+
+if TYPE_CHECKING:
+    from .checked import Checked, Loop
+    from .sql_text import Arguments, Mode
+    from .sql_translator import Translator
+
+_KEYS = "strict $.keyvalue().key"
+
+
+def quantified(translator: Translator, node: Loop, mode: Mode) -> str:
+    """``all``, ``exists`` or ``exists_one``."""
+    assert node.condition is not None
+    arguments = translator.arguments
+    rows, looped = _rows(translator, node)
+    if mode == "true" and node.kind != "exists_one":
+        condition = _body(translator, node, looped.alias, node.condition, "true")
+        if node.kind == "exists":
+            return f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"
+        return (
+            f"{part(looped.test)} AND NOT EXISTS "
+            f"(SELECT 1 FROM {rows} WHERE {part(condition)} IS NOT TRUE)"
+        )
+    condition = _body(translator, node, looped.alias, node.condition, "exact")
+    if node.kind == "exists":
+        found = "WHEN bool_or(c) THEN TRUE WHEN count(*) = count(c) THEN FALSE"
+    elif node.kind == "all":
+        found = "WHEN NOT bool_and(c) THEN FALSE WHEN count(*) = count(c) THEN TRUE"
+    else:
+        found = "WHEN count(*) = count(c) THEN count(*) FILTER (WHERE c) = 1"
+    return (
+        f"CASE WHEN {looped.test} THEN (SELECT CASE {found} END FROM "
+        f"(SELECT {condition} AS c FROM {rows} OFFSET 0) AS {arguments.alias()}) END"
+    )
+
+
+def made(translator: Translator, node: Loop) -> Term:
+    """``filter`` or ``map``: a list."""
+    arguments = translator.arguments
+    rows, looped = _rows(translator, node, numbered=True)
+    columns = [f"{looped.alias}.n AS n"]
+    tests = []
+    chosen = condition = ""
+    if node.condition is not None:
+        condition = _body(translator, node, looped.alias, node.condition, "exact")
+        columns.append(f"{condition} AS c")
+        tests.append("count(*) = count(c)")
+        chosen = " FILTER (WHERE c)"
+    if node.transform is None:
+        columns.append(f"{looped.alias}.e AS e")
+    else:
+        transform = _transform(translator, node, looped.alias, node.transform)
+        if chosen:
+            # Only what is chosen is transformed, and can be an error.
+            transform = f"CASE WHEN {condition} THEN {transform} END"
+        columns.append(f"{transform} AS e")
+        tests.append(f"count(*){chosen} = count(e){chosen}")
+    found = f"coalesce(jsonb_agg(e ORDER BY n){chosen}, '[]')"
+    sql = (
+        f"CASE WHEN {looped.test} THEN "
+        f"(SELECT CASE WHEN {' AND '.join(tests)} THEN {found} END FROM "
+        f"(SELECT {', '.join(columns)} FROM {rows} OFFSET 0) AS {arguments.alias()}) "
+        "END"
+    )
+    return Term({"list": sql})
+
+
+class _Looped:
+    """What a macro loops over: the alias of its rows, and SQL that it can."""
+
+    def __init__(self, alias: str, test: str) -> None:
+        self.alias = alias
+        self.test = test
+
+
+def _rows(
+    translator: Translator, node: Loop, *, numbered: bool = False
+) -> tuple[str, _Looped]:
+    arguments = translator.arguments
+    term = translator.term(node.range)
+    alias = arguments.alias()
+    if term.json is not None:
+        sql = sql_of_json(arguments, term.json)
+        elements = (
+            f"CASE jsonb_typeof({sql}) WHEN 'array' THEN {sql} WHEN 'object' THEN "
+            f"jsonb_path_query_array({sql}, {arguments.literal(_KEYS)}) "
+            "ELSE '[]' END"
+        )
+        test = f"jsonb_typeof({sql}) IN ('array', 'object')"
+    elif "list" in term.kinds and len(term.kinds) == 1:
+        elements = term.kinds["list"]
+        test = f"{part(elements)} IS NOT NULL"
+    elif "map" in term.kinds and len(term.kinds) == 1:
+        sql = term.kinds["map"]
+        elements = f"jsonb_path_query_array({sql}, {arguments.literal(_KEYS)})"
+        test = f"{part(sql)} IS NOT NULL"
+    else:
+        raise Refused(node.range, "a macro over what may be a list or anything else")
+    columns = "e, n" if numbered else "e"
+    ordinality = " WITH ORDINALITY" if numbered else ""
+    rows = f"jsonb_array_elements({elements}){ordinality} AS {alias} ({columns})"
+    return rows, _Looped(alias, test)
+
+
+def _body(
+    translator: Translator, node: Loop, alias: str, body: Checked, mode: Mode
+) -> str:
+    translator.locals[node.slot] = Term(json=Json(f"{alias}.e"), total=True)
+    return translator.condition(body, mode)
+
+
+def _transform(translator: Translator, node: Loop, alias: str, body: Checked) -> str:
+    translator.locals[node.slot] = Term(json=Json(f"{alias}.e"), total=True)
+    return to_json(translator.arguments, translator.term(body), body)
+
+
+def to_json(arguments: Arguments, term: Term, node: Checked) -> str:
+    """A value as ``jsonb``."""
+    if term.json is not None:
+        return sql_of_json(arguments, term.json)
+    found = []
+    for kind, sql in term.kinds.items():
+        if kind == "null":
+            found.append(f"CASE WHEN {sql} THEN 'null'::jsonb END")
+        elif kind in ("list", "map"):
+            found.append(sql)
+        elif kind == "string":
+            found.append(f"to_jsonb({part(sql)}::text)")
+        elif kind in ("bool", "int"):
+            found.append(f"to_jsonb({sql})")
+        else:
+            raise Refused(node, f"a {kind} that is computed has no JSON of its own")
+    return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
+
+
+def make_list(translator: Translator, parts: list[Checked]) -> Term:
+    """``[a, b]``: an error where one of its elements is."""
+    arguments = translator.arguments
+    elements = [
+        to_json(arguments, translator.term(element), element) for element in parts
+    ]
+    tests = " AND ".join(f"{part(element)} IS NOT NULL" for element in elements)
+    sql = f"CASE WHEN {tests} THEN jsonb_build_array({', '.join(elements)}) END"
+    return Term({"list": sql})
+$cel_sql_macros$);
 
     v_sources := v_sources || jsonb_build_object('sql_numbers', $cel_sql_numbers$"""Numbers in SQL that count as CEL's do.
 
@@ -13211,7 +13673,7 @@ def result_bounds(operator: str, left: Bounds, right: Bounds) -> Bounds:
     if operator == "*":
         corners = [a * b for a in left for b in right]
         return min(corners), max(corners)
-    size = max(abs(left[0]), abs(left[1]))
+    size = max(abs(left[0]), abs(left[1])) - (operator == "%")
     return -size, size
 
 
@@ -13224,33 +13686,62 @@ def whole(operator: str, left: str, right: str) -> str:
     return f"{function}({left}, nullif({right}, 0))"
 
 
-# Doubles. In these, a and b are columns of a sub-select.
+# Doubles. In these, a and b are columns of a sub-select. Where the size of the result
+# is in question, it is computed at another scale by powers of two, which is exact.
 
-_PRODUCT_SIGN = "sign(a) * sign(b)"
+_INFINITY = "sign(a) * sign(b) * 'Infinity'::float8"
+_ZERO = "sign(a) * sign(b) * 0::float8"
+_NAN = "WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8"
+_INFINITE = "abs(a) = 'Infinity' OR abs(b) = 'Infinity'"
+
+
+def _size(test: str, scaled: str, otherwise: int) -> str:
+    """The size of a scaled result where it can be computed."""
+    return f"abs(CASE WHEN {test} THEN {scaled} ELSE {otherwise} END)"
+
+
+_UP, _DOWN = repr(2.0**512), repr(2.0**-512)
 
 DOUBLE_OPERATORS: Final = {
-    # Only sums of which one half at least is beyond half of the greatest double can
-    # overflow; they are computed at half their size.
     "+": (
         "CASE WHEN abs(a) < 8e307 AND abs(b) < 8e307 THEN a + b "
-        "WHEN a = 'NaN' OR b = 'NaN' OR abs(a) = 'Infinity' OR abs(b) = 'Infinity' "
-        "THEN a + b "
-        "WHEN sign(a) * sign(b) > 0 AND abs(a) >= 1 AND abs(b) >= 1 "
-        "AND abs(a / 2 + b / 2) >= 8.98846567431158e307 "
-        "THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
+        f"{_NAN} WHEN {_INFINITE} THEN a + b WHEN "
+        + _size("sign(a) = sign(b) AND abs(a) >= 1 AND abs(b) >= 1", "a / 2 + b / 2", 0)
+        + f" >= {2.0**1023!r} THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
     ),
-    # A product of two numbers of size 1 and more can overflow, one of two smaller
-    # ones vanish; at another scale, neither happens.
     "*": (
-        "CASE WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8 "
-        "WHEN abs(a) = 'Infinity' OR abs(b) = 'Infinity' THEN a * b "
-        "WHEN abs(a) >= 1 AND abs(b) >= 1 "
-        "AND abs(a * 7.458340731200207e-155 * (b * 7.458340731200207e-155)) >= 1 "
-        f"THEN {_PRODUCT_SIGN} * 'Infinity'::float8 "
-        "WHEN abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0 "
-        "AND abs(a * 1.3407807929942597e154 * (b * 1.3407807929942597e154)) "
-        "<= 4.440892098500626e-16 "
-        f"THEN {_PRODUCT_SIGN} * 0::float8 ELSE a * b END"
+        f"CASE {_NAN} WHEN {_INFINITE} THEN a * b WHEN "
+        + _size(
+            "abs(a) >= 1 AND abs(b) >= 1", f"a * {_DOWN}::float8 * (b * {_DOWN})", 0
+        )
+        + f" >= 1 THEN {_INFINITY} WHEN "
+        + _size(
+            "abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0",
+            f"a * {_UP}::float8 * (b * {_UP})",
+            1,
+        )
+        + f" <= {2.0**-51!r} THEN {_ZERO} ELSE a * b END"
+    ),
+    # Of a zero, only its text tells the sign.
+    "/": (
+        f"CASE {_NAN} WHEN b = 0 THEN CASE WHEN a = 0 THEN 'NaN'::float8 "
+        "ELSE sign(a) * CASE b::text WHEN '-0' THEN -1 ELSE 1 END "
+        "* 'Infinity'::float8 END "
+        f"WHEN {_INFINITE} THEN a / b WHEN "
+        + _size(
+            "abs(a) >= 1 AND abs(b) < 1",
+            f"a * {2.0**-500!r}::float8 / (b * {2.0**574!r})",
+            0,
+        )
+        + f" >= {2.0**-50!r} THEN {_INFINITY} WHEN "
+        + _size("abs(a) < 1 AND abs(b) < 1e-290", f"a / (b * {2.0**74!r})", 0)
+        + f" >= {2.0**950!r} THEN {_INFINITY} WHEN "
+        + _size(
+            f"abs(a) < {2.0**-50!r} AND a <> 0 AND abs(b) >= 1",
+            f"a * {2.0**574!r}::float8 / (b * {2.0**-500!r})",
+            1,
+        )
+        + f" <= 0.5 THEN {_ZERO} ELSE a / b END"
     ),
 }
 
@@ -13259,6 +13750,551 @@ def is_number(value: object) -> bool:
     """Whether a constant is a number of CEL."""
     return type(value) in (int, float, Uint)
 $cel_sql_numbers$);
+
+    v_sources := v_sources || jsonb_build_object('sql_operators', $cel_sql_operators$"""Arithmetic as SQL: ``+ - * / %`` and the sign (cel-spec, "Operators").
+
+Operands are of one type, and the result is of that type. Where types are known only
+with the facts, there is a result for each type, of which at most one is not NULL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import sql_times
+from .sql_numbers import (
+    DOUBLE_OPERATORS,
+    INT_BOUNDS,
+    UINT_BOUNDS,
+    clamped,
+    result_bounds,
+    whole,
+    within,
+)
+from .sql_reading import kinds_of, let, read
+from .sql_text import part
+from .sql_values import Term
+
+if TYPE_CHECKING:
+    from .checked import Invoke
+    from .sql_text import Arguments
+    from .sql_translator import Translator
+
+_SYMBOLS: Final = {"_+_": "+", "_-_": "-", "_*_": "*", "_/_": "/", "_%_": "%"}
+_LIMITS: Final = {"int": INT_BOUNDS, "uint": UINT_BOUNDS}
+_JOINED: Final = ("string", "list")
+
+
+def arithmetic(translator: Translator, node: Invoke) -> Term:
+    """A binary operator on two values."""
+    left, right = map(translator.term, node.arguments)
+    operator = _SYMBOLS[node.function.name]
+    arguments = translator.arguments
+    kinds: dict[str, str] = {}
+    bounds, integer, nan = None, False, False
+    a_kinds, b_kinds = kinds_of(left), kinds_of(right)
+    for kind in ("int", "uint"):
+        if kind in a_kinds and kind in b_kinds:
+            made = _whole(arguments, left, operator, right, kind)
+            kinds |= made.kinds
+            bounds, integer = made.bounds, made.integer
+    if "double" in a_kinds and "double" in b_kinds and operator != "%":
+        values = [read(arguments, term, "double") for term in (left, right)]
+        kinds["double"] = double(arguments, operator, *values)
+        nan = True
+    for kind in _JOINED:
+        if operator == "+" and kind in a_kinds and kind in b_kinds:
+            values = [part(read(arguments, term, kind)) for term in (left, right)]
+            kinds[kind] = " || ".join(values)
+    kinds |= sql_times.arithmetic(arguments, left, operator, right)
+    if len(kinds) > 1:
+        bounds, integer = None, False
+    return Term(kinds, nan=nan, bounds=bounds, integer=integer)
+
+
+def double(arguments: Arguments, operator: str, left: str, right: str) -> str:
+    """An operator on two doubles, as IEEE 754 has it."""
+    if operator == "-":
+        operator, right = "+", f"-{part(right)}"
+    return let(arguments, [left, right], DOUBLE_OPERATORS[operator])
+
+
+def _whole(
+    arguments: Arguments, left: Term, operator: str, right: Term, kind: str
+) -> Term:
+    """An operator on two integers, NULL where the result does not fit."""
+    limits = _LIMITS[kind]
+    bounds = result_bounds(operator, left.bounds or limits, right.bounds or limits)
+    a, b = read(arguments, left, kind), read(arguments, right, kind)
+    fits = limits[0] <= bounds[0] and bounds[1] <= limits[1]
+    if operator in "+-*" and left.integer and right.integer and fits and kind == "int":
+        sql = f"{part(a)}::bigint {operator} {part(b)}"
+        return Term({kind: sql}, bounds=bounds, integer=True)
+    a = f"{part(a)}::numeric" if left.integer else a
+    b = f"{part(b)}::numeric" if right.integer and operator in "/%" else b
+    if operator == "%" and kind == "int" and _may_be_minus_one(right):
+        # -2**63 % -1 is an overflow like -2**63 / -1, though 0 would fit.
+        remainder = whole(operator, "a", "b")
+        test = f"CASE WHEN a > {INT_BOUNDS[0]} OR b <> -1 THEN {remainder} END"
+        return Term({kind: let(arguments, [a, b], test)}, bounds=bounds)
+    sql = within(whole(operator, a, b), bounds, limits=limits)
+    return Term({kind: sql}, bounds=clamped(bounds, limits))
+
+
+def _may_be_minus_one(term: Term) -> bool:
+    low, high = term.bounds or INT_BOUNDS
+    return low <= -1 <= high
+
+
+def negate(translator: Translator, node: Invoke) -> Term:
+    """Unary ``-``: of an int or a double."""
+    operand = translator.term(node.arguments[0])
+    arguments = translator.arguments
+    kinds: dict[str, str] = {}
+    of = kinds_of(operand)
+    bounds, integer = None, False
+    if "int" in of:
+        zero = Term({"int": "0"}, bounds=(0, 0), integer=True)
+        made = _whole(arguments, zero, "-", operand, "int")
+        kinds |= made.kinds
+        bounds, integer = made.bounds, made.integer
+    if "double" in of:
+        kinds["double"] = f"-{part(read(arguments, operand, 'double'))}"
+    if len(kinds) > 1:
+        bounds, integer = None, False
+    return Term(kinds, nan=operand.nan, bounds=bounds, integer=integer)
+$cel_sql_operators$);
+
+    v_sources := v_sources || jsonb_build_object('sql_path', $cel_sql_path$"""Conditions over the facts as predicates of jsonpath.
+
+One predicate looks at a whole chain of clauses in one pass over the ``jsonb``, in half
+the time of a type test and a cast for each. Its logic has three values as CEL's has,
+and only true counts here: a predicate is TRUE if and only if a condition has the wanted
+value, or, where it is not ``exact``, at least if it has. (PostgreSQL manual, "The
+SQL/JSON Path Language"; paths are strict: the lax ones look into arrays unasked.)
+
+Types that differ are no error of jsonpath but unknown, which is not true either; only
+``!=`` has to ask for the type. Null compares with anything. Numbers are compared by
+their digits, as in module ``sql_numbers``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .checked import (
+    Bound,
+    Chain,
+    Checked,
+    Constant,
+    Field,
+    Invoke,
+    Local,
+    Loop,
+    MakeList,
+    Variable,
+)
+from .sql_numbers import EXACT, SWAPPED, is_number, middles, threshold
+from .sql_values import MISSING, is_only_text
+from .types import BOOL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .sql_translator import Translator
+    from .values import Value
+
+
+class Predicate(NamedTuple):
+    """A predicate's text, and whether it is true only for the wanted value.
+
+    ``texts`` says that it compares strings for equality, which ``#>>`` does faster.
+    """
+
+    text: str
+    exact: bool = True
+    texts: bool = False
+
+
+class _Place(NamedTuple):
+    """A path, and the declared type of what is there."""
+
+    path: str
+    declared: str | None = None
+
+
+_COMPLEMENTS: Final = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+_ORDER: Final = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+_WHOLE: Final = ("int", "int64")
+# Declared types whose facts are compared as what they are in JSON.
+_AS_JSON: Final = (None, "string", "bool", "float64", *_WHOLE)
+
+
+class Paths:
+    """Makes the predicate of one condition; ``root`` is what its paths begin at."""
+
+    def __init__(self, translator: Translator) -> None:
+        self.translator = translator
+        self.root: str | None = None
+        self.innermost: int | None = None
+        self.outer: set[int] = set()
+
+    def predicate(self, node: Checked, wanted: bool) -> Predicate | None:
+        """The predicate of a condition, or None where it has none."""
+        root = self.root
+        found = self.made(node, wanted)
+        if found is None:
+            self.root = root
+        return found
+
+    def made(self, node: Checked, wanted: bool) -> Predicate | None:
+        match node:
+            case Chain():
+                return self.chain(node, wanted)
+            case Invoke(function=function) if function.name in _PREDICATES:
+                return _PREDICATES[function.name](self, node, wanted)
+            case Field(test=True):
+                return self.has(node, wanted)
+            case Loop(kind="exists" | "all") if wanted:
+                return self.loop(node)
+            case Bound(slot=slot) if slot in self.translator.bound:
+                return self.predicate(self.translator.bound[slot], wanted)
+            case Variable(name=name) if name in self.translator.environment.derived:
+                return self.derived(node, wanted)
+        place = self.place(node)
+        if place is None or place.declared not in (None, "bool"):
+            return None
+        return Predicate(f"{place.path} == {'true' if wanted else 'false'}")
+
+    def chain(self, node: Chain, wanted: bool) -> Predicate | None:
+        parts = [self.predicate(operand, wanted) for operand in node.operands]
+        found = [part for part in parts if part is not None]
+        conjunctive = (node.operator == "&&") == wanted
+        if not found or (not conjunctive and len(found) < len(parts)):
+            return None
+        exact = len(found) == len(parts) and all(part.exact for part in found)
+        symbol = " && " if conjunctive else " || "
+        text = symbol.join(dict.fromkeys(part.text for part in found))
+        texts = any(part.texts for part in found)
+        return Predicate(f"({text})" if len(found) > 1 else text, exact, texts)
+
+    # Places
+
+    def place(self, node: Checked) -> _Place | None:
+        """Where the value of a node stands in the facts."""
+        match node:
+            case Variable(fallback=None):
+                if self.translator.facts is None or (
+                    node.name in self.translator.environment.derived
+                ):
+                    return None
+                return self.rooted(self.translator.facts, _key(node.name))
+            case Local(slot=slot):
+                return self.local(slot)
+            case Bound(slot=slot) if slot in self.translator.bound:
+                return self.place(self.translator.bound[slot])
+            case Field(test=False):
+                place = self.container(node.operand)
+                key = _key(node.name)
+                if place is None or key is None or node.conversion not in _AS_JSON:
+                    return None
+                return _Place(place.path + key, node.conversion)
+            case Invoke(function=function, arguments=[operand, Constant(value=value)]):
+                if function.name == "_[_]":
+                    return self.element(operand, value)
+        return None
+
+    def container(self, node: Checked) -> _Place | None:
+        place = self.place(node)
+        return None if place is None or place.declared is not None else place
+
+    def rooted(self, root: str, key: str | None) -> _Place | None:
+        if key is None or self.root not in (None, root):
+            return None
+        self.root = root
+        return _Place(f"${key}")
+
+    def local(self, slot: int) -> _Place | None:
+        if slot == self.innermost:
+            return _Place("@")
+        if slot in self.outer:
+            return None
+        term = self.translator.locals.get(slot)
+        if term is None or term.json is None:
+            return None
+        found: _Place | None = self.rooted(term.json.root, "")
+        for name in term.json.keys:
+            key = _key(name)
+            if found is None or key is None:
+                return None
+            found = _Place(found.path + key)
+        return found
+
+    def element(self, operand: Checked, value: Value) -> _Place | None:
+        place = self.container(operand)
+        if place is None:
+            return None
+        if type(value) is str:
+            key = _key(value)
+            return None if key is None else _Place(place.path + key)
+        if type(value) is int and 0 <= value < 1 << 31:
+            return _Place(f"{place.path}[{value}]")
+        return None
+
+    # Conditions
+
+    def sides(self, node: Invoke) -> tuple[_Place, Value, bool] | None:
+        """A place and a constant, and whether the constant is on the left."""
+        for swapped in (False, True):
+            one, other = node.arguments[::-1] if swapped else node.arguments
+            term = self.translator.folded(other)
+            if term is None or term.constant is MISSING:
+                continue
+            place = self.place(one)
+            if place is not None:
+                return place, term.constant, swapped
+        return None
+
+    def equal(self, node: Invoke, wanted: bool) -> Predicate | None:
+        sides = self.sides(node)
+        if sides is None:
+            return None
+        place, value, _ = sides
+        if node.function.name == "_!=_":
+            wanted = not wanted
+        return _equal(place, value) if wanted else _unequal(place, value)
+
+    def order(self, node: Invoke, wanted: bool) -> Predicate | None:
+        sides = self.sides(node)
+        if sides is None:
+            return None
+        place, value, swapped = sides
+        operator = _ORDER[node.function.name]
+        operator = SWAPPED[operator] if swapped else operator
+        if type(value) is str and place.declared in (None, "string"):
+            if not _is_plain(value) or any(c >= "\ue000" for c in value):
+                # jsonpath orders by UTF-16, which differs beyond the surrogates.
+                return None
+            operator = operator if wanted else _COMPLEMENTS[operator]
+            return Predicate(f"{place.path} {operator} {_string(value)}")
+        if not _is_comparable(place, value):
+            return None
+        operator, number = threshold(operator, float(value))
+        operator = operator if wanted else _COMPLEMENTS[operator]
+        # A declared int is no number with a fraction, which takes another look.
+        exact = place.declared not in _WHOLE
+        return Predicate(f"{place.path} {operator} {number}", exact)
+
+    def invert(self, node: Invoke, wanted: bool) -> Predicate | None:
+        return self.predicate(node.arguments[0], not wanted)
+
+    def contains(self, node: Invoke, wanted: bool) -> Predicate | None:
+        element, container = node.arguments
+        if not isinstance(container, MakeList) or not container.elements:
+            return None
+        place = self.place(element)
+        if place is None:
+            return None
+        parts, texts = [], wanted
+        for member in container.elements:
+            term = self.translator.folded(member)
+            if term is None or not term.is_constant:
+                return None
+            make = _equal if wanted else _unequal
+            part = make(place, term.constant)
+            if part is None or not part.exact:
+                return None
+            parts.append(part.text)
+            texts = texts and part.texts
+        symbol = " || " if wanted else " && "
+        text = symbol.join(dict.fromkeys(parts))
+        return Predicate(f"({text})" if len(parts) > 1 else text, texts=texts)
+
+    def starts_with(self, node: Invoke, wanted: bool) -> Predicate | None:
+        term = self.translator.folded(node.arguments[1])
+        place = self.place(node.arguments[0])
+        if term is None or place is None or place.declared not in (None, "string"):
+            return None
+        if type(term.constant) is not str or not _is_plain(term.constant):
+            return None
+        text = f"{place.path} starts with {_string(term.constant)}"
+        return Predicate(text if wanted else f"!({text})")
+
+    def has(self, node: Field, wanted: bool) -> Predicate | None:
+        place, key = self.container(node.operand), _key(node.name)
+        if place is None or key is None:
+            return None
+        if wanted:
+            return Predicate(f"exists({place.path}{key})")
+        lacks = f"!exists({place.path} ? (exists(@{key})))"
+        return Predicate(f'({place.path}.type() == "object" && {lacks})')
+
+    def loop(self, node: Loop) -> Predicate | None:
+        """``exists`` or ``all`` over the elements of a list or the keys of a map."""
+        assert node.condition is not None
+        place = self.container(node.range)
+        if place is None:
+            return None
+        outer = self.innermost, self.outer
+        if self.innermost is not None:
+            self.outer = {*self.outer, self.innermost}
+        self.innermost = node.slot
+        body = self.predicate(node.condition, True)
+        self.innermost, self.outer = outer
+        if body is None:
+            return None
+        elements, keys = f"{place.path}[*]", f"{place.path}.keyvalue().key"
+        if node.kind == "exists":
+            found = (f"exists({rows} ? ({body.text}))" for rows in (elements, keys))
+            return Predicate(f"({' || '.join(found)})", body.exact)
+        if not body.exact:
+            return None
+        other = f"!({body.text}) || ({body.text}) is unknown"
+        found = (
+            f'{place.path}.type() == "{of}" && !exists({rows} ? ({other}))'
+            for of, rows in (("array", elements), ("object", keys))
+        )
+        return Predicate(f"({' || '.join(found)})")
+
+    def derived(self, node: Variable, wanted: bool) -> Predicate | None:
+        """A derived field, unless the facts supply it."""
+        translator = self.translator
+        field = translator.environment.derived[node.name]
+        key = _key(node.name)
+        if field.type is not BOOL or translator.facts is None or key is None:
+            return None
+        if self.rooted(translator.facts, key) is None:
+            return None
+        outer = self.innermost, self.outer
+        self.innermost, self.outer = None, set()
+        found = translator.inlined(node, lambda: self.predicate(field.tree, wanted))
+        self.innermost, self.outer = outer
+        if found is None:
+            return None
+        value = "true" if wanted else "false"
+        lacks = f"!exists($ ? (exists(@{key})))"
+        text = f"({lacks} && {found.text} || ${key} == {value})"
+        return Predicate(text, found.exact, found.texts)
+
+
+def _equal(place: _Place, value: Value) -> Predicate | None:
+    path, declared = place
+    if value is None or (type(value) is bool and declared in (None, "bool")):
+        return Predicate(f"{path} == {json.dumps(value)}")
+    if type(value) is str and _is_plain(value) and declared in (None, "string"):
+        return Predicate(f"{path} == {_string(value)}", texts=is_only_text(value))
+    if _is_comparable(place, value):
+        return Predicate(_among(path, float(value)))
+    return None
+
+
+def _unequal(place: _Place, value: Value) -> Predicate | None:
+    path = place.path
+    if value is None and place.declared is None:
+        return Predicate(f"{path} != null")
+    if type(value) is bool:
+        text, of, declared = f"{path} != {json.dumps(value)}", "boolean", "bool"
+    elif type(value) is str and _is_plain(value):
+        text, of, declared = f"{path} != {_string(value)}", "string", "string"
+    elif _is_comparable(place, value) and place.declared not in _WHOLE:
+        text = _outside(path, float(value))
+        if place.declared is not None:
+            return Predicate(f"({text} || {path} == null)")
+        return Predicate(f'({text} || {path}.type() != "number")')
+    else:
+        return None
+    if place.declared == declared:
+        return Predicate(text)
+    if place.declared is not None:
+        return None
+    return Predicate(f'({text} || {path}.type() != "{of}")')
+
+
+def _is_comparable(place: _Place, value: Value) -> bool:
+    """Whether comparing digits with a constant's neighbours is exact here."""
+    if not is_number(value) or place.declared not in (None, "float64", *_WHOLE):
+        return False
+    if type(value) is float:
+        if not math.isfinite(value):
+            return False
+        # Against doubles, too, ints are compared as doubles, whatever their size.
+        return bool(place.declared not in _WHOLE or abs(value) < EXACT)
+    return bool(abs(value) < EXACT)
+
+
+def _among(path: str, value: float) -> str:
+    below, above, even = middles(value)
+    equal = "=" if even else ""
+    return f"({path} >{equal} {below} && {path} <{equal} {above})"
+
+
+def _outside(path: str, value: float) -> str:
+    below, above, even = middles(value)
+    equal = "" if even else "="
+    return f"{path} <{equal} {below} || {path} >{equal} {above}"
+
+
+def _key(name: str) -> str | None:
+    """A member accessor; None for a name that jsonb cannot have."""
+    if not _is_plain(name):
+        return None
+    plain = name.isascii() and name.isidentifier() and name.lower() not in _KEYWORDS
+    return f".{name}" if plain else f".{_string(name)}"
+
+
+# Words of jsonpath, PostgreSQL sources, src/backend/utils/adt/jsonpath_scan.l.
+_KEYWORDS: Final = frozenset(
+    [
+        "is",
+        "to",
+        "abs",
+        "lax",
+        "date",
+        "flag",
+        "last",
+        "null",
+        "size",
+        "true",
+        "type",
+        "with",
+        "false",
+        "floor",
+        "double",
+        "exists",
+        "starts",
+        "strict",
+        "ceiling",
+        "integer",
+        "time_tz",
+        "unknown",
+        "datetime",
+        "keyvalue",
+        "timestamp",
+        "like_regex",
+        "timestamp_tz",
+    ]
+)
+
+
+def _is_plain(text: str) -> bool:
+    return "\0" not in text
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+_PREDICATES: Final[dict[str, Callable[[Paths, Invoke, bool], Predicate | None]]] = {
+    "_==_": Paths.equal,
+    "_!=_": Paths.equal,
+    **dict.fromkeys(_ORDER, Paths.order),
+    "!_": Paths.invert,
+    "@in": Paths.contains,
+    "startsWith": Paths.starts_with,
+}
+$cel_sql_path$);
 
     v_sources := v_sources || jsonb_build_object('sql_reading', $cel_sql_reading$"""Values of the facts as SQL of one kind, where they are of that kind.
 
@@ -13468,6 +14504,9 @@ def part(sql: str) -> str:
 
 
 def _is_atom(sql: str) -> bool:
+    if sql.startswith("-"):
+        # Two of them would begin a comment.
+        return False
     depth = 0
     for match in _WORD.finditer(sql):
         word = match[0]
@@ -13519,6 +14558,312 @@ def coalesced(alternatives: list[str]) -> str:
     return f"coalesce({', '.join(kept)})"
 $cel_sql_text$);
 
+    v_sources := v_sources || jsonb_build_object('sql_times', $cel_sql_times$"""Timestamps and durations as SQL, at nanoseconds (cel-spec, "Timestamps").
+
+PostgreSQL's own types end at microseconds and read text by the session's settings. So
+both are ``numeric`` numbers of nanoseconds, and the text of facts is taken apart here.
+A column of timestamptz stays one, so that its indexes fit: constants are rounded to
+its microseconds in the direction that makes no difference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .sql_numbers import INT_BOUNDS, within
+from .sql_reading import kinds_of, let, read
+from .sql_text import Refused, coalesced, part
+from .sql_values import Term
+from .temporal import (
+    MAX_DURATION_NANOS,
+    MAX_TIMESTAMP_NANOS,
+    MIN_DURATION_NANOS,
+    MIN_TIMESTAMP_NANOS,
+    NANOS_PER_SECOND,
+    Timestamp,
+    format_timestamp,
+)
+
+if TYPE_CHECKING:
+    from .checked import Checked, Invoke
+    from .sql_text import Arguments, Mode
+    from .sql_translator import Translator
+
+_TIMESTAMPS: Final = (MIN_TIMESTAMP_NANOS, MAX_TIMESTAMP_NANOS)
+_DURATIONS: Final = (MIN_DURATION_NANOS, MAX_DURATION_NANOS)
+_FAR: Final = 1 << 200
+
+_FIRST: Final = "'0001-01-01T00:00:00Z'::timestamptz"
+_BEYOND: Final = "'10000-01-01T00:00:00Z'::timestamptz"
+_DAY: Final = 86_400 * NANOS_PER_SECOND
+
+
+# Text to nanoseconds
+
+_TIMESTAMP: Final = (
+    "^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?"
+    "(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+_DURATION: Final = (
+    "^[-+]?(0|(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$"
+)
+_DURATION_PART: Final = "([0-9]*)[.]?([0-9]*)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
+_FRACTION: Final = "[.]([0-9]+)"
+
+
+def parse_timestamp(arguments: Arguments, text: str) -> str:
+    """Nanoseconds of an RFC 3339 text, as ``temporal.parse_timestamp`` reads it."""
+    date = "make_date(substr(a, 1, 4)::int, substr(a, 6, 2)::int, 1)"
+    date = f"{date} + substr(a, 9, 2)::int - 1"
+    of_day = (
+        "substr(a, 12, 2)::int * 3600 + substr(a, 15, 2)::int * 60 "
+        "+ substr(a, 18, 2)::int"
+    )
+    offset = (
+        "CASE WHEN right(a, 1) = 'Z' THEN 0 "
+        "ELSE CASE left(right(a, 6), 1) WHEN '-' THEN -60 ELSE 60 END "
+        "* (left(right(a, 5), 2)::int * 60 + right(a, 2)::int) END"
+    )
+    digits = f"coalesce(substring(a FROM {arguments.literal(_FRACTION)}), '')"
+    nanos = f"((a - '1970-01-01'::date) * 86400::numeric + c) * {NANOS_PER_SECOND} + d"
+    nanos = within(nanos, (-_FAR, _FAR), limits=_TIMESTAMPS)
+    # A day that its month has not is one of the next month.
+    found = let(
+        arguments,
+        [
+            date,
+            "substr(a, 6, 2)::int",
+            f"{of_day} - {offset}",
+            f"rpad({digits}, 9, '0')::numeric",
+        ],
+        f"CASE WHEN extract(month FROM a) = b THEN {nanos} END",
+    )
+    pattern = arguments.literal(_TIMESTAMP)
+    return let(arguments, [text], f"CASE WHEN a ~ {pattern} THEN {found} END")
+
+
+def parse_duration(arguments: Arguments, text: str) -> str:
+    """Nanoseconds of a duration's text, as ``temporal.parse_duration`` reads it."""
+    alias = arguments.alias()
+    scale = (
+        "CASE p[3] WHEN 'ns' THEN 1 WHEN 'ms' THEN 1000000 WHEN 's' THEN 1000000000 "
+        "WHEN 'm' THEN 60000000000 WHEN 'h' THEN 3600000000000 ELSE 1000 END"
+    )
+    whole, fraction = (
+        f"coalesce(nullif(p[{n}], ''), '0')::numeric * {scale}" for n in (1, 2)
+    )
+    size = (
+        f"(SELECT sum({whole} + div({fraction}, 10::numeric ^ char_length(p[2]))) FROM "
+        f"regexp_matches(a, {arguments.literal(_DURATION_PART)}, 'g') AS {alias} (p))"
+    )
+    signed = f"CASE left(a, 1) WHEN '-' THEN -1 ELSE 1 END * coalesce({size}, 0)"
+    nanos = within(signed, (-_FAR, _FAR), limits=_DURATIONS)
+    pattern = arguments.literal(_DURATION)
+    return let(
+        arguments,
+        [text],
+        f"CASE WHEN char_length(a) <= 256 AND a ~ {pattern} THEN {nanos} END",
+    )
+
+
+# Columns
+
+
+def instant_nanos(arguments: Arguments, instant: str) -> str:
+    """The nanoseconds of a timestamptz, NULL outside the years 1 to 9999."""
+    return let(
+        arguments,
+        [instant],
+        f"CASE WHEN a >= {_FIRST} AND a < {_BEYOND} "
+        f"THEN extract(epoch FROM a) * {NANOS_PER_SECOND} END",
+    )
+
+
+def as_nanos(arguments: Arguments, term: Term) -> Term:
+    """A term that has nanoseconds in place of a timestamptz."""
+    instant = term.kinds.get("instant")
+    if instant is None:
+        return term
+    kinds = {kind: sql for kind, sql in term.kinds.items() if kind != "instant"}
+    return Term(kinds | {"timestamp": instant_nanos(arguments, instant)})
+
+
+def instant_literal(micros: int) -> str:
+    """A timestamptz, of microseconds since 1970; at most the year 10000."""
+    if micros * 1_000 > MAX_TIMESTAMP_NANOS:
+        return _BEYOND
+    return f"'{format_timestamp(Timestamp(micros * 1_000))}'::timestamptz"
+
+
+def order_instant(instant: str, operator: str, value: Timestamp, mode: Mode) -> str:
+    """A column against a constant."""
+    down, up = value.nanos // 1_000, -(-value.nanos // 1_000)
+    literal = instant_literal(down if operator in (">", "<=") else up)
+    found = f"{part(instant)} {operator} {literal}"
+    if mode == "true":
+        # What is beyond the years of CEL is an error, infinity too.
+        if operator in (">", ">="):
+            return f"{found} AND {part(instant)} < {_BEYOND}"
+        return f"{found} AND {part(instant)} >= {_FIRST}"
+    return _in_years(instant, found)
+
+
+def is_instant(instant: str, value: Timestamp) -> str:
+    """Whether a column is a constant; it is TRUE if and only if it is."""
+    if value.nanos % 1_000:
+        return "FALSE"
+    return f"{part(instant)} = {instant_literal(value.nanos // 1_000)}"
+
+
+def _in_years(instant: str, sql: str) -> str:
+    test = f"{part(instant)} >= {_FIRST} AND {part(instant)} < {_BEYOND}"
+    return f"CASE WHEN {test} THEN {sql} END"
+
+
+# Operators and functions
+
+
+def arithmetic(
+    arguments: Arguments, left: Term, operator: str, right: Term
+) -> dict[str, str]:
+    """``+`` and ``-`` with times."""
+    left, right = as_nanos(arguments, left), as_nanos(arguments, right)
+    results = {
+        ("timestamp", "+", "duration"): ("timestamp", _TIMESTAMPS),
+        ("duration", "+", "timestamp"): ("timestamp", _TIMESTAMPS),
+        ("timestamp", "-", "duration"): ("timestamp", _TIMESTAMPS),
+        ("timestamp", "-", "timestamp"): ("duration", _DURATIONS),
+        ("duration", "+", "duration"): ("duration", _DURATIONS),
+        ("duration", "-", "duration"): ("duration", _DURATIONS),
+    }
+    found: dict[str, str] = {}
+    for a_kind in kinds_of(left):
+        for b_kind in kinds_of(right):
+            result = results.get((a_kind, operator, b_kind))
+            if result is None:
+                continue
+            a, b = read(arguments, left, a_kind), read(arguments, right, b_kind)
+            kind, limits = result
+            sql = f"{part(a)}::numeric {operator} {part(b)}"
+            found[kind] = within(sql, (-_FAR, _FAR), limits=limits)
+    return found
+
+
+def timestamp(translator: Translator, node: Invoke) -> Term:
+    """``timestamp(x)`` of text, of Unix seconds, or of a timestamp."""
+    operand = as_nanos(translator.arguments, translator.term(node.arguments[0]))
+    arguments = translator.arguments
+    found = [
+        read(arguments, operand, kind)
+        for kind in ("timestamp",)
+        if kind in kinds_of(operand)
+    ]
+    if "string" in kinds_of(operand):
+        found.append(parse_timestamp(arguments, read(arguments, operand, "string")))
+    if "int" in kinds_of(operand):
+        seconds = part(read(arguments, operand, "int"))
+        nanos = f"{seconds}::numeric * {NANOS_PER_SECOND}"
+        found.append(within(nanos, (-_FAR, _FAR), limits=_TIMESTAMPS))
+    return _one("timestamp", found)
+
+
+def duration(translator: Translator, node: Invoke) -> Term:
+    """``duration(x)`` of text or of a duration."""
+    operand = translator.term(node.arguments[0])
+    arguments = translator.arguments
+    found = []
+    if "duration" in kinds_of(operand):
+        found.append(read(arguments, operand, "duration"))
+    if "string" in kinds_of(operand):
+        found.append(parse_duration(arguments, read(arguments, operand, "string")))
+    return _one("duration", found)
+
+
+def _one(kind: str, found: list[str]) -> Term:
+    return Term({kind: coalesced(found)}) if found else Term()
+
+
+def seconds(arguments: Arguments, nanos: str) -> str:
+    """Whole Unix seconds, rounded down, as ``int(timestamp)`` gives."""
+    return let(arguments, [nanos], _floored("a", NANOS_PER_SECOND))
+
+
+def _floored(value: str, unit: int) -> str:
+    return f"div({value} - {_modulo(value, unit)}, {unit})"
+
+
+def _modulo(value: str, unit: int) -> str:
+    """The remainder that is never negative."""
+    return f"mod(mod({value}, {unit}) + {unit}, {unit})"
+
+
+def _of_date(field: str, less: int) -> str:
+    day = _floored("a", _DAY)
+    found = f"extract({field} FROM '1970-01-01'::date + {day}::int)"
+    return f"{found} - {less}" if less else found
+
+
+def _of_day(unit: int, count: int) -> str:
+    return f"div({_modulo('a', unit * count)}, {unit})"
+
+
+_HOUR: Final = 3_600 * NANOS_PER_SECOND
+_MINUTE: Final = 60 * NANOS_PER_SECOND
+_MILLISECOND: Final = 1_000_000
+
+_OF_TIMESTAMP: Final = {
+    "getFullYear": _of_date("year", 0),
+    "getMonth": _of_date("month", 1),
+    "getDate": _of_date("day", 0),
+    "getDayOfMonth": _of_date("day", 1),
+    "getDayOfWeek": _of_date("dow", 0),
+    "getDayOfYear": _of_date("doy", 1),
+    "getHours": _of_day(_HOUR, 24),
+    "getMinutes": _of_day(_MINUTE, 60),
+    "getSeconds": _of_day(NANOS_PER_SECOND, 60),
+    "getMilliseconds": _of_day(_MILLISECOND, 1_000),
+}
+_OF_DURATION: Final = {
+    "getHours": f"div(a, {_HOUR})",
+    "getMinutes": f"div(a, {_MINUTE})",
+    "getSeconds": f"div(a, {NANOS_PER_SECOND})",
+    "getMilliseconds": f"mod(div(a, {_MILLISECOND}), 1000)",
+}
+ACCESSORS: Final = tuple(_OF_TIMESTAMP)
+
+
+def accessor(translator: Translator, node: Invoke) -> Term:
+    """A part of a timestamp in UTC, or of a duration."""
+    name = node.function.name
+    zone = translator.term(node.arguments[1]) if len(node.arguments) > 1 else None
+    if zone is not None and zone.constant != "UTC":
+        raise Refused(
+            node.arguments[1],
+            "time zones other than UTC may have other rules on the server",
+        )
+    arguments = translator.arguments
+    operand = as_nanos(arguments, translator.term(node.arguments[0]))
+    found = []
+    for kind, sql in (
+        ("timestamp", _OF_TIMESTAMP[name]),
+        ("duration", None if zone else _OF_DURATION.get(name)),
+    ):
+        if kind in kinds_of(operand) and sql is not None:
+            found.append(let(arguments, [read(arguments, operand, kind)], sql))
+    made = _one("int", found)
+    return Term(made.kinds, bounds=INT_BOUNDS)
+
+
+def declared(arguments: Arguments, of: str, text: str, node: Checked) -> str:
+    """The nanoseconds of a fact that is declared a timestamp or a duration."""
+    if of == "timestamp":
+        return parse_timestamp(arguments, text)
+    if of == "duration":
+        return parse_duration(arguments, text)
+    raise Refused(node, f"a fact declared {of} is converted")
+$cel_sql_times$);
+
     v_sources := v_sources || jsonb_build_object('sql_translator', $cel_sql_translator$"""The checked tree as SQL: which SQL each node becomes.
 
 A condition, what has to be true or false, becomes a boolean expression; any other
@@ -13528,9 +14873,9 @@ SQL's AND, OR and NOT absorb NULL exactly as CEL's operators absorb errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import sql_compare
+from . import sql_compare, sql_functions, sql_macros, sql_operators, sql_times, types
 from .checked import (
     Bind,
     Bound,
@@ -13548,7 +14893,8 @@ from .checked import (
 from .errors import EvaluationError
 from .evaluation import Evaluation
 from .interpreter import interpret
-from .sql_reading import declared, read
+from .sql_path import Paths
+from .sql_reading import declared, kinds_of, read, read_json
 from .sql_text import (
     NEGATED,
     Refused,
@@ -13558,6 +14904,7 @@ from .sql_text import (
     part,
 )
 from .sql_values import ERROR, Json, Term, constant, sql_of_json
+from .types import DYN, nullable, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13570,6 +14917,9 @@ if TYPE_CHECKING:
 _FOLDING_COST = 10_000
 
 _ORDER = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+
+
+_T = TypeVar("_T")
 
 
 class Translator:
@@ -13597,6 +14947,31 @@ class Translator:
 
     def condition(self, node: Checked, mode: Mode) -> str:
         """A boolean expression, of which ``mode`` says what matters."""
+        if mode == "true" and self.facts is not None and self.folded(node) is None:
+            sql = self.by_path(node)
+        else:
+            sql = self.plain(node, mode)
+        # Of a NULL alone, PostgreSQL would not know the type.
+        return "NULL::boolean" if sql == "NULL" else sql
+
+    def by_path(self, node: Checked) -> str:
+        """A condition by a predicate of jsonpath, where that says it faster."""
+        if isinstance(node, Chain):
+            return self.chain(node, "true")
+        paths = Paths(self)
+        predicate = paths.predicate(node, True)
+        if predicate is None or predicate.texts:
+            return self.plain(node, "true")
+        found = self.match(paths.root, predicate.text)
+        if predicate.exact:
+            return found
+        return conjunction([found, self.plain(node, "true")])
+
+    def match(self, root: str | None, predicate: str) -> str:
+        return f"{root} @@ {self.arguments.literal(f'strict {predicate}')}"
+
+    def plain(self, node: Checked, mode: Mode) -> str:
+        """A condition by types, casts and operators."""
         match node:
             case Chain():
                 return self.chain(node, mode)
@@ -13614,6 +14989,10 @@ class Translator:
                 return self.condition(node.body, mode)
             case Bound(slot=slot):
                 return self.condition(self.bound[slot], mode)
+            case Loop(kind=kind) if kind in _QUANTIFIERS:
+                return sql_macros.quantified(self, node, mode)
+            case Variable(name=name) if name in self.environment.derived:
+                return self.derived_condition(node, mode)
         return self.holds(self.term(node), mode)
 
     def holds(self, term: Term, mode: Mode) -> str:
@@ -13629,8 +15008,12 @@ class Translator:
 
     def chain(self, node: Chain, mode: Mode) -> str:
         """``&&`` or ``||``; of a refused operand the others are still looked at."""
-        parts, refused = [], None
-        for operand in node.operands:
+        parts: list[str] = []
+        refused = None
+        operands = list(node.operands)
+        if mode == "true" and self.facts is not None:
+            parts, operands = self.joined(node.operator, operands)
+        for operand in operands:
             try:
                 parts.append(self.condition(operand, mode))
             except Refused as refusal:
@@ -13639,6 +15022,34 @@ class Translator:
         if refused is not None:
             raise refused
         return conjunction(parts) if node.operator == "&&" else disjunction(parts)
+
+    def joined(
+        self, operator: str, operands: list[Checked]
+    ) -> tuple[list[str], list[Checked]]:
+        """One predicate for the operands that have one, and the other operands.
+
+        Those of ``&&`` whose predicate is not exact are in both: it keeps most rows
+        from what takes longer.
+        """
+        paths = Paths(self)
+        texts, others = [], []
+        for operand in operands:
+            if self.folded(operand) is not None:
+                others.append(operand)
+                continue
+            predicate = paths.predicate(operand, True)
+            if predicate is None or predicate.texts:
+                others.append(operand)
+                continue
+            if not predicate.exact:
+                others.append(operand)
+                if operator == "||":
+                    continue
+            texts.append(predicate.text)
+        if not texts:
+            return [], others
+        text = f" {operator} ".join(dict.fromkeys(texts))
+        return [self.match(paths.root, text)], others
 
     def choice(self, node: Choice, mode: Mode) -> str:
         return chosen(
@@ -13660,7 +15071,7 @@ class Translator:
         container = operand.json
         member = Json(container.root, (*container.keys, self.name(node)))
         found = f"{part(sql_of_json(self.arguments, member))} IS NOT NULL"
-        if mode == "true" or not container.keys:
+        if mode == "true":
             return found
         sql = sql_of_json(self.arguments, container)
         return f"CASE WHEN jsonb_typeof({sql}) = 'object' THEN {found} END"
@@ -13691,13 +15102,22 @@ class Translator:
                 return _TERMS[function.name](self, node)
             case Choice():
                 return self.chosen(node)
-            case Chain() | Field() | Invoke() if self.is_condition(node):
+            case Loop(kind="filter" | "map"):
+                return sql_macros.made(self, node)
+            case MakeList(elements=elements):
+                return sql_macros.make_list(self, elements)
+            case _ if self.is_condition(node):
                 return Term({"bool": self.condition(node, "exact")})
         raise Refused(node, self.unknown(node))
 
     @staticmethod
     def is_condition(node: Checked) -> bool:
-        return not isinstance(node, Invoke) or node.function.name in _CONDITIONS
+        """Whether a node's value is what a condition says."""
+        if isinstance(node, Invoke):
+            return node.function.name in _CONDITIONS
+        if isinstance(node, Loop):
+            return node.kind in _QUANTIFIERS
+        return isinstance(node, Chain) or (isinstance(node, Field) and node.test)
 
     @staticmethod
     def unknown(node: Checked) -> str:
@@ -13736,7 +15156,7 @@ class Translator:
 
     def variable(self, node: Variable, *, whole: bool) -> Term:
         if node.name in self.environment.derived:
-            raise Refused(node, "derived fields")
+            return self.derived(node)
         if self.rows is not None:
             return self.rows.variable(self.arguments, node)
         if node.fallback is not None:
@@ -13760,10 +15180,75 @@ class Translator:
             member = Json(container.root, (*container.keys, self.name(node)))
         if node.conversion is None:
             return Term(json=member)
-        found = declared(self.arguments, member, node.conversion)
+        return self.declared(node, member, node.conversion)
+
+    def declared(self, node: Checked, value: Json, of: str) -> Term:
+        """A fact as a value of its declared type."""
+        if of in ("timestamp", "duration"):
+            text = read_json(self.arguments, value, "string")
+            sql = sql_times.declared(self.arguments, of, text, node)
+            return Term({"null": read_json(self.arguments, value, "null"), of: sql})
+        found = declared(self.arguments, value, of)
         if found is None:
-            raise Refused(node, f"a fact declared {node.conversion} is converted")
+            raise Refused(node, f"{of} of the facts is text in JSON")
         return found
+
+    # Derived fields: their trees stand in their place, where the facts supply none.
+
+    def derived_condition(self, node: Variable, mode: Mode) -> str:
+        field = self.environment.derived[node.name]
+        found = self.inlined(node, lambda: self.condition(field.tree, mode))
+        if self.rows is not None:
+            return found
+        supplied = sql_of_json(self.arguments, self.supplied(node))
+        given = self.holds(Term(json=self.supplied(node)), mode)
+        return f"CASE WHEN {part(supplied)} IS NULL THEN {found} ELSE {given} END"
+
+    def derived(self, node: Variable) -> Term:
+        field = self.environment.derived[node.name]
+        term = self.inlined(node, lambda: self.term(field.tree))
+        if self.rows is not None:
+            return term
+        value = self.supplied(node)
+        supplied = sql_of_json(self.arguments, value)
+        if field.type is DYN:
+            if term.json is not None:
+                found = sql_of_json(self.arguments, term.json)
+                return Term(json=Json(f"coalesce({supplied}, {found})"))
+            given = Term(json=value)
+        else:
+            name = _GIVEN.get(unwrapped(field.type))
+            if name is None:
+                raise Refused(node, "a derived field of this type, which facts supply")
+            given = self.declared(node, value, name)
+            if not nullable(field.type):
+                kinds = {k: sql for k, sql in given.kinds.items() if k != "null"}
+                given = Term(kinds, bounds=given.bounds)
+        kinds = {}
+        for kind in dict.fromkeys((*kinds_of(term), *kinds_of(given))):
+            made = read(self.arguments, term, kind)
+            own = read(self.arguments, given, kind)
+            test = f"{part(supplied)} IS NULL"
+            kinds[kind] = f"CASE WHEN {test} THEN {made} ELSE {own} END"
+        return Term(kinds, nan=term.nan)
+
+    def supplied(self, node: Variable) -> Json:
+        assert self.facts is not None
+        return Json(self.facts, (node.name,))
+
+    def inlined(self, node: Variable, translate: Callable[[], _T]) -> _T:
+        """What stands for a derived field; its variables are its own."""
+        outer = self.locals, self.bound
+        self.locals, self.bound = {}, {}
+        known = len(self.refusals)
+        try:
+            return translate()
+        except Refused as refusal:
+            del self.refusals[known:]
+            reason = f"the derived field {node.name}: {refusal.reason}"
+            raise Refused(node, reason) from None
+        finally:
+            self.locals, self.bound = outer
 
     def chosen(self, node: Choice) -> Term:
         """``?:`` between values."""
@@ -13788,24 +15273,10 @@ class Translator:
     def order(self, node: Invoke, mode: Mode) -> str:
         left, right = map(self.term, node.arguments)
         operator = _ORDER[node.function.name]
-        return sql_compare.order(self.arguments, left, operator, right)
+        return sql_compare.order(self.arguments, left, operator, right, mode)
 
     def invert(self, node: Invoke, mode: Mode) -> str:
         return negation(self.condition(node.arguments[0], NEGATED[mode]))
-
-    def contains(self, node: Invoke, mode: Mode) -> str:
-        """``x in [a, b]``, in a list or the keys of a map."""
-        element, container = node.arguments
-        if isinstance(container, MakeList):
-            return self.one_of(element, container, mode)
-        raise Refused(node, "in, over a container that is no literal")
-
-    def one_of(self, element: Checked, container: MakeList, mode: Mode) -> str:
-        left = self.term(element)
-        members = [self.term(member) for member in container.elements]
-        if not all(member.is_constant for member in members):
-            raise Refused(container, "in, over values that are not constant")
-        return sql_compare.one_of(self.arguments, left, members, mode)
 
 
 def chosen(condition: str, then: str, otherwise: str) -> str:
@@ -13826,14 +15297,43 @@ def _is_closed(node: Checked) -> bool:
     return True
 
 
+_QUANTIFIERS = ("all", "exists", "exists_one")
+
+# The types of derived fields that facts can supply, as a schema declares them.
+_GIVEN = {
+    types.BOOL: "bool",
+    types.DOUBLE: "float64",
+    types.DURATION: "duration",
+    types.INT: "int",
+    types.STRING: "string",
+    types.TIMESTAMP: "timestamp",
+}
+
 _CONDITIONS: dict[str, Callable[[Translator, Any, Mode], str]] = {
     "_==_": Translator.equal,
     "_!=_": Translator.equal,
     **dict.fromkeys(_ORDER, Translator.order),
     "!_": Translator.invert,
-    "@in": Translator.contains,
+    "@in": sql_functions.contains,
+    "contains": sql_functions.test_of_strings,
+    "endsWith": sql_functions.test_of_strings,
+    "startsWith": sql_functions.test_of_strings,
 }
-_TERMS: dict[str, Callable[[Translator, Any], Term]] = {}
+_TERMS: dict[str, Callable[[Translator, Any], Term]] = {
+    **dict.fromkeys(("_+_", "_-_", "_*_", "_/_", "_%_"), sql_operators.arithmetic),
+    **dict.fromkeys(sql_times.ACCESSORS, sql_times.accessor),
+    "-_": sql_operators.negate,
+    "_[_]": sql_functions.index,
+    "double": sql_functions.to_double,
+    "duration": sql_times.duration,
+    "dyn": sql_functions.same,
+    "int": sql_functions.to_int,
+    "lowerAscii": sql_functions.change_case,
+    "size": sql_functions.size,
+    "string": sql_functions.to_string,
+    "timestamp": sql_times.timestamp,
+    "upperAscii": sql_functions.change_case,
+}
 $cel_sql_translator$);
 
     v_sources := v_sources || jsonb_build_object('sql_values', $cel_sql_values$"""CEL values as SQL: kinds, and how each kind is represented.
@@ -13863,10 +15363,12 @@ from __future__ import annotations
 
 import json as jsontext
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from .numbers import INT_MAX, INT_MIN
 from .sql_text import Arguments, disjunction, part
 from .temporal import Duration, Timestamp
 from .values import Uint
@@ -13894,7 +15396,8 @@ class Term:
 
     ``json`` is set where the value is ``jsonb``; else ``kinds`` has SQL by kind.
     ``constant`` is a value known now. A ``total`` value is never an error. Of a
-    ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int.
+    ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int, and
+    ``integer`` says that its SQL is of an integer type, not numeric.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -13903,6 +15406,7 @@ class Term:
     total: bool = False
     nan: bool = False
     bounds: tuple[int, int] | None = None
+    integer: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -13918,6 +15422,25 @@ def sql_of_json(arguments: Arguments, value: Json) -> str:
     if len(keys) > 1 and not any(map(_is_index, keys)):
         return f"{root} #> {arguments.literal(text_array(keys))}"
     return "".join([root, *(f" -> {arguments.literal(key)}" for key in keys)])
+
+
+def text_of_json(arguments: Arguments, value: Json) -> str:
+    """The text of a ``jsonb`` string; of other values their JSON text, of null NULL."""
+    root, keys = value.root, value.keys
+    if not keys:
+        return f"{root} #>> '{{}}'"
+    if len(keys) > 1 and not any(map(_is_index, keys)):
+        return f"{root} #>> {arguments.literal(text_array(keys))}"
+    last = arguments.literal(keys[-1])
+    return f"{sql_of_json(arguments, Json(root, keys[:-1]))} ->> {last}"
+
+
+def is_only_text(text: str) -> bool:
+    """Whether no JSON value but the string has this text."""
+    return _OTHER_VALUES.match(text) is None and "\0" not in text
+
+
+_OTHER_VALUES: Final = re.compile(r"-?[0-9]|[{\[]|(true|false)\Z")
 
 
 def _is_index(key: str) -> bool:
@@ -13982,6 +15505,7 @@ def constant(arguments: Arguments, value: Value) -> Term:
             constant=value,
             total=True,
             bounds=(int(value), int(value)),
+            integer=INT_MIN <= value <= INT_MAX,
         )
     if kind is float:
         return Term(

@@ -56,19 +56,20 @@ class Rows(NamedTuple):
         if column is None:
             raise Refused(node, f"the table has no column {name}")
         sql = f"{arguments.name(self.alias)}.{arguments.name(column.name)}"
-        base = column.type.partition("(")[0]
+        base = column.type.partition("(")[0].strip()
         null = {"null": f"{sql} IS NULL"} if column.nullable else {}
         if base in _INTEGERS:
             size = _INTEGERS[base]
-            return Term(
-                null | {"int": sql}, total=True, bounds=(-(1 << size), (1 << size) - 1)
-            )
+            bounds = -(1 << size), (1 << size) - 1
+            return Term(null | {"int": sql}, total=True, bounds=bounds, integer=True)
         if base in ("text", "character varying"):
             return Term(null | {"string": sql}, total=True)
         if base == "boolean":
             return Term(null | {"bool": sql}, total=True)
         if base == "double precision":
             return Term(null | {"double": sql}, total=True, nan=True)
+        if column.type == "timestamp with time zone":
+            return Term(null | {"instant": sql}, total=True)
         if base == "jsonb":
             root = f"coalesce({sql}, 'null')" if column.nullable else sql
             return Term(json=Json(root))

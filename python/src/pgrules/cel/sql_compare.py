@@ -10,10 +10,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number
+from . import sql_times
+from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number, rounded
 from .sql_reading import kinds_of, let, read, read_json
 from .sql_text import coalesced, conjunction, disjunction, negation, part
-from .sql_values import has_numbers, json_text, sql_of_json, valid
+from .sql_values import (
+    has_numbers,
+    is_only_text,
+    json_text,
+    sql_of_json,
+    text_of_json,
+    valid,
+)
+from .temporal import Timestamp
 from .values import Uint
 
 if TYPE_CHECKING:
@@ -27,10 +36,16 @@ _ORDERED: Final = ("bool", "string", "timestamp", "duration")
 # Order
 
 
-def order(arguments: Arguments, left: Term, operator: str, right: Term) -> str:
-    """A comparison; it is exact, whatever of it matters."""
+def order(
+    arguments: Arguments, left: Term, operator: str, right: Term, mode: Mode
+) -> str:
+    """A comparison."""
     if left.is_constant:
         left, operator, right = right, SWAPPED[operator], left
+    if "instant" in left.kinds and type(right.constant) is Timestamp:
+        instant = left.kinds["instant"]
+        return sql_times.order_instant(instant, operator, right.constant, mode)
+    left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if right.is_constant and is_number(right.constant):
         found = _order_number(arguments, left, operator, right)
         if found is not None:
@@ -102,8 +117,6 @@ def _without_nan(
 
 
 def _both_digits(operator: str) -> str:
-    from .sql_numbers import rounded
-
     return (
         f"CASE WHEN scale(a) = 0 AND scale(b) = 0 THEN a {operator} b "
         f"ELSE {part(rounded('a'))} {operator} {part(rounded('b'))} END"
@@ -119,6 +132,11 @@ def equality(
     """``==``, or ``!=`` where ``negate`` is set."""
     if left.is_constant:
         left, right = right, left
+    wanted = _wanted(mode, negate=negate)
+    instant = left.kinds.get("instant")
+    if instant and type(right.constant) is Timestamp and wanted == "true":
+        return _negated(sql_times.is_instant(instant, right.constant), negate=negate)
+    left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if left.json is not None and right.is_constant:
         return _json_constant(arguments, left, right, mode, negate=negate)
     if left.json is not None and right.json is not None:
@@ -126,7 +144,6 @@ def equality(
     plain = _plain(arguments, left, right, mode, negate=negate)
     if plain is not None:
         return plain
-    wanted = _wanted(mode, negate=negate)
     parts = _equal_parts(arguments, left, right)
     if wanted == "true":
         return _negated(disjunction(parts), negate=negate)
@@ -221,6 +238,10 @@ def _json_constant(
     text = None if isinstance(value, Uint) else json_text(value)
     if text is None:
         return _negated(_never(sql), negate=negate)
+    is_text = type(value) is str and is_only_text(value)
+    if is_text and _wanted(mode, negate=negate) == "true":
+        text = text_of_json(arguments, left.json)
+        return f"{part(text)} {'<>' if negate else '='} {arguments.literal(value)}"
     if has_numbers(value):
         literal = f"{arguments.literal(text)}::jsonb"
         return _negated(_deep_sql(arguments, sql, literal), negate=negate)
@@ -241,8 +262,8 @@ def _deep(arguments: Arguments, left: Term, right: Term) -> str:
     return _deep_sql(arguments, a, b)
 
 
-# Strings as they are, anything else that is a number: what is left without the numbers
-# is the same for two values that differ in numbers only.
+# Strings, and numbers outside of them. With a mark in place of each number, the texts
+# of two values are the same if the values differ in numbers only.
 _NUMBERS_AND_STRINGS: Final = r'("(?:[^"\\]|\\.)*")|-?[0-9]+(?:\.[0-9]+)?'
 _ALL_NUMBERS: Final = 'strict $.** ? (@.type() == "number")'
 
@@ -251,7 +272,7 @@ def _deep_sql(arguments: Arguments, left: str, right: str) -> str:
     """Equality of ``jsonb`` where numbers compare as CEL's, at any depth."""
     pattern = arguments.literal(_NUMBERS_AND_STRINGS)
     numbers = arguments.literal(_ALL_NUMBERS)
-    kept = arguments.literal(r"\1")
+    kept = arguments.literal(r"\1#")
     shapes = [f"regexp_replace({x}::text, {pattern}, {kept}, 'g')" for x in "ab"]
     alias = arguments.alias()
     # The two sequences of numbers, side by side.
@@ -278,6 +299,10 @@ def one_of(arguments: Arguments, left: Term, members: list[Term], mode: Mode) ->
     """Whether a value equals one of some constants."""
     strings = [m.constant for m in members if type(m.constant) is str]
     if strings and len(strings) == len(members):
+        if left.json is not None and mode == "true" and all(map(is_only_text, strings)):
+            texts = [arguments.literal(text) for text in strings]
+            sql = part(text_of_json(arguments, left.json))
+            return f"{sql} IN ({', '.join(texts)})"
         if left.json is not None:
             texts = [arguments.literal(json_text(text) or "") for text in strings]
             sql = part(sql_of_json(arguments, left.json))

@@ -144,7 +144,7 @@ def result_bounds(operator: str, left: Bounds, right: Bounds) -> Bounds:
     if operator == "*":
         corners = [a * b for a in left for b in right]
         return min(corners), max(corners)
-    size = max(abs(left[0]), abs(left[1]))
+    size = max(abs(left[0]), abs(left[1])) - (operator == "%")
     return -size, size
 
 
@@ -157,33 +157,62 @@ def whole(operator: str, left: str, right: str) -> str:
     return f"{function}({left}, nullif({right}, 0))"
 
 
-# Doubles. In these, a and b are columns of a sub-select.
+# Doubles. In these, a and b are columns of a sub-select. Where the size of the result
+# is in question, it is computed at another scale by powers of two, which is exact.
 
-_PRODUCT_SIGN = "sign(a) * sign(b)"
+_INFINITY = "sign(a) * sign(b) * 'Infinity'::float8"
+_ZERO = "sign(a) * sign(b) * 0::float8"
+_NAN = "WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8"
+_INFINITE = "abs(a) = 'Infinity' OR abs(b) = 'Infinity'"
+
+
+def _size(test: str, scaled: str, otherwise: int) -> str:
+    """The size of a scaled result where it can be computed."""
+    return f"abs(CASE WHEN {test} THEN {scaled} ELSE {otherwise} END)"
+
+
+_UP, _DOWN = repr(2.0**512), repr(2.0**-512)
 
 DOUBLE_OPERATORS: Final = {
-    # Only sums of which one half at least is beyond half of the greatest double can
-    # overflow; they are computed at half their size.
     "+": (
         "CASE WHEN abs(a) < 8e307 AND abs(b) < 8e307 THEN a + b "
-        "WHEN a = 'NaN' OR b = 'NaN' OR abs(a) = 'Infinity' OR abs(b) = 'Infinity' "
-        "THEN a + b "
-        "WHEN sign(a) * sign(b) > 0 AND abs(a) >= 1 AND abs(b) >= 1 "
-        "AND abs(a / 2 + b / 2) >= 8.98846567431158e307 "
-        "THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
+        f"{_NAN} WHEN {_INFINITE} THEN a + b WHEN "
+        + _size("sign(a) = sign(b) AND abs(a) >= 1 AND abs(b) >= 1", "a / 2 + b / 2", 0)
+        + f" >= {2.0**1023!r} THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
     ),
-    # A product of two numbers of size 1 and more can overflow, one of two smaller
-    # ones vanish; at another scale, neither happens.
     "*": (
-        "CASE WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8 "
-        "WHEN abs(a) = 'Infinity' OR abs(b) = 'Infinity' THEN a * b "
-        "WHEN abs(a) >= 1 AND abs(b) >= 1 "
-        "AND abs(a * 7.458340731200207e-155 * (b * 7.458340731200207e-155)) >= 1 "
-        f"THEN {_PRODUCT_SIGN} * 'Infinity'::float8 "
-        "WHEN abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0 "
-        "AND abs(a * 1.3407807929942597e154 * (b * 1.3407807929942597e154)) "
-        "<= 4.440892098500626e-16 "
-        f"THEN {_PRODUCT_SIGN} * 0::float8 ELSE a * b END"
+        f"CASE {_NAN} WHEN {_INFINITE} THEN a * b WHEN "
+        + _size(
+            "abs(a) >= 1 AND abs(b) >= 1", f"a * {_DOWN}::float8 * (b * {_DOWN})", 0
+        )
+        + f" >= 1 THEN {_INFINITY} WHEN "
+        + _size(
+            "abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0",
+            f"a * {_UP}::float8 * (b * {_UP})",
+            1,
+        )
+        + f" <= {2.0**-51!r} THEN {_ZERO} ELSE a * b END"
+    ),
+    # Of a zero, only its text tells the sign.
+    "/": (
+        f"CASE {_NAN} WHEN b = 0 THEN CASE WHEN a = 0 THEN 'NaN'::float8 "
+        "ELSE sign(a) * CASE b::text WHEN '-0' THEN -1 ELSE 1 END "
+        "* 'Infinity'::float8 END "
+        f"WHEN {_INFINITE} THEN a / b WHEN "
+        + _size(
+            "abs(a) >= 1 AND abs(b) < 1",
+            f"a * {2.0**-500!r}::float8 / (b * {2.0**574!r})",
+            0,
+        )
+        + f" >= {2.0**-50!r} THEN {_INFINITY} WHEN "
+        + _size("abs(a) < 1 AND abs(b) < 1e-290", f"a / (b * {2.0**74!r})", 0)
+        + f" >= {2.0**950!r} THEN {_INFINITY} WHEN "
+        + _size(
+            f"abs(a) < {2.0**-50!r} AND a <> 0 AND abs(b) >= 1",
+            f"a * {2.0**574!r}::float8 / (b * {2.0**-500!r})",
+            1,
+        )
+        + f" <= 0.5 THEN {_ZERO} ELSE a / b END"
     ),
 }
 

@@ -85,6 +85,9 @@ def part(sql: str) -> str:
 
 
 def _is_atom(sql: str) -> bool:
+    if sql.startswith("-"):
+        # Two of them would begin a comment.
+        return False
     depth = 0
     for match in _WORD.finditer(sql):
         word = match[0]

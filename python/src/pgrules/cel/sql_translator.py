@@ -7,9 +7,9 @@ SQL's AND, OR and NOT absorb NULL exactly as CEL's operators absorb errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import sql_compare
+from . import sql_compare, sql_functions, sql_macros, sql_operators, sql_times, types
 from .checked import (
     Bind,
     Bound,
@@ -27,7 +27,8 @@ from .checked import (
 from .errors import EvaluationError
 from .evaluation import Evaluation
 from .interpreter import interpret
-from .sql_reading import declared, read
+from .sql_path import Paths
+from .sql_reading import declared, kinds_of, read, read_json
 from .sql_text import (
     NEGATED,
     Refused,
@@ -37,6 +38,7 @@ from .sql_text import (
     part,
 )
 from .sql_values import ERROR, Json, Term, constant, sql_of_json
+from .types import DYN, nullable, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
 _FOLDING_COST = 10_000
 
 _ORDER = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+
+
+_T = TypeVar("_T")
 
 
 class Translator:
@@ -76,6 +81,31 @@ class Translator:
 
     def condition(self, node: Checked, mode: Mode) -> str:
         """A boolean expression, of which ``mode`` says what matters."""
+        if mode == "true" and self.facts is not None and self.folded(node) is None:
+            sql = self.by_path(node)
+        else:
+            sql = self.plain(node, mode)
+        # Of a NULL alone, PostgreSQL would not know the type.
+        return "NULL::boolean" if sql == "NULL" else sql
+
+    def by_path(self, node: Checked) -> str:
+        """A condition by a predicate of jsonpath, where that says it faster."""
+        if isinstance(node, Chain):
+            return self.chain(node, "true")
+        paths = Paths(self)
+        predicate = paths.predicate(node, True)
+        if predicate is None or predicate.texts:
+            return self.plain(node, "true")
+        found = self.match(paths.root, predicate.text)
+        if predicate.exact:
+            return found
+        return conjunction([found, self.plain(node, "true")])
+
+    def match(self, root: str | None, predicate: str) -> str:
+        return f"{root} @@ {self.arguments.literal(f'strict {predicate}')}"
+
+    def plain(self, node: Checked, mode: Mode) -> str:
+        """A condition by types, casts and operators."""
         match node:
             case Chain():
                 return self.chain(node, mode)
@@ -93,6 +123,10 @@ class Translator:
                 return self.condition(node.body, mode)
             case Bound(slot=slot):
                 return self.condition(self.bound[slot], mode)
+            case Loop(kind=kind) if kind in _QUANTIFIERS:
+                return sql_macros.quantified(self, node, mode)
+            case Variable(name=name) if name in self.environment.derived:
+                return self.derived_condition(node, mode)
         return self.holds(self.term(node), mode)
 
     def holds(self, term: Term, mode: Mode) -> str:
@@ -108,8 +142,12 @@ class Translator:
 
     def chain(self, node: Chain, mode: Mode) -> str:
         """``&&`` or ``||``; of a refused operand the others are still looked at."""
-        parts, refused = [], None
-        for operand in node.operands:
+        parts: list[str] = []
+        refused = None
+        operands = list(node.operands)
+        if mode == "true" and self.facts is not None:
+            parts, operands = self.joined(node.operator, operands)
+        for operand in operands:
             try:
                 parts.append(self.condition(operand, mode))
             except Refused as refusal:
@@ -118,6 +156,34 @@ class Translator:
         if refused is not None:
             raise refused
         return conjunction(parts) if node.operator == "&&" else disjunction(parts)
+
+    def joined(
+        self, operator: str, operands: list[Checked]
+    ) -> tuple[list[str], list[Checked]]:
+        """One predicate for the operands that have one, and the other operands.
+
+        Those of ``&&`` whose predicate is not exact are in both: it keeps most rows
+        from what takes longer.
+        """
+        paths = Paths(self)
+        texts, others = [], []
+        for operand in operands:
+            if self.folded(operand) is not None:
+                others.append(operand)
+                continue
+            predicate = paths.predicate(operand, True)
+            if predicate is None or predicate.texts:
+                others.append(operand)
+                continue
+            if not predicate.exact:
+                others.append(operand)
+                if operator == "||":
+                    continue
+            texts.append(predicate.text)
+        if not texts:
+            return [], others
+        text = f" {operator} ".join(dict.fromkeys(texts))
+        return [self.match(paths.root, text)], others
 
     def choice(self, node: Choice, mode: Mode) -> str:
         return chosen(
@@ -139,7 +205,7 @@ class Translator:
         container = operand.json
         member = Json(container.root, (*container.keys, self.name(node)))
         found = f"{part(sql_of_json(self.arguments, member))} IS NOT NULL"
-        if mode == "true" or not container.keys:
+        if mode == "true":
             return found
         sql = sql_of_json(self.arguments, container)
         return f"CASE WHEN jsonb_typeof({sql}) = 'object' THEN {found} END"
@@ -170,13 +236,22 @@ class Translator:
                 return _TERMS[function.name](self, node)
             case Choice():
                 return self.chosen(node)
-            case Chain() | Field() | Invoke() if self.is_condition(node):
+            case Loop(kind="filter" | "map"):
+                return sql_macros.made(self, node)
+            case MakeList(elements=elements):
+                return sql_macros.make_list(self, elements)
+            case _ if self.is_condition(node):
                 return Term({"bool": self.condition(node, "exact")})
         raise Refused(node, self.unknown(node))
 
     @staticmethod
     def is_condition(node: Checked) -> bool:
-        return not isinstance(node, Invoke) or node.function.name in _CONDITIONS
+        """Whether a node's value is what a condition says."""
+        if isinstance(node, Invoke):
+            return node.function.name in _CONDITIONS
+        if isinstance(node, Loop):
+            return node.kind in _QUANTIFIERS
+        return isinstance(node, Chain) or (isinstance(node, Field) and node.test)
 
     @staticmethod
     def unknown(node: Checked) -> str:
@@ -215,7 +290,7 @@ class Translator:
 
     def variable(self, node: Variable, *, whole: bool) -> Term:
         if node.name in self.environment.derived:
-            raise Refused(node, "derived fields")
+            return self.derived(node)
         if self.rows is not None:
             return self.rows.variable(self.arguments, node)
         if node.fallback is not None:
@@ -239,10 +314,75 @@ class Translator:
             member = Json(container.root, (*container.keys, self.name(node)))
         if node.conversion is None:
             return Term(json=member)
-        found = declared(self.arguments, member, node.conversion)
+        return self.declared(node, member, node.conversion)
+
+    def declared(self, node: Checked, value: Json, of: str) -> Term:
+        """A fact as a value of its declared type."""
+        if of in ("timestamp", "duration"):
+            text = read_json(self.arguments, value, "string")
+            sql = sql_times.declared(self.arguments, of, text, node)
+            return Term({"null": read_json(self.arguments, value, "null"), of: sql})
+        found = declared(self.arguments, value, of)
         if found is None:
-            raise Refused(node, f"a fact declared {node.conversion} is converted")
+            raise Refused(node, f"{of} of the facts is text in JSON")
         return found
+
+    # Derived fields: their trees stand in their place, where the facts supply none.
+
+    def derived_condition(self, node: Variable, mode: Mode) -> str:
+        field = self.environment.derived[node.name]
+        found = self.inlined(node, lambda: self.condition(field.tree, mode))
+        if self.rows is not None:
+            return found
+        supplied = sql_of_json(self.arguments, self.supplied(node))
+        given = self.holds(Term(json=self.supplied(node)), mode)
+        return f"CASE WHEN {part(supplied)} IS NULL THEN {found} ELSE {given} END"
+
+    def derived(self, node: Variable) -> Term:
+        field = self.environment.derived[node.name]
+        term = self.inlined(node, lambda: self.term(field.tree))
+        if self.rows is not None:
+            return term
+        value = self.supplied(node)
+        supplied = sql_of_json(self.arguments, value)
+        if field.type is DYN:
+            if term.json is not None:
+                found = sql_of_json(self.arguments, term.json)
+                return Term(json=Json(f"coalesce({supplied}, {found})"))
+            given = Term(json=value)
+        else:
+            name = _GIVEN.get(unwrapped(field.type))
+            if name is None:
+                raise Refused(node, "a derived field of this type, which facts supply")
+            given = self.declared(node, value, name)
+            if not nullable(field.type):
+                kinds = {k: sql for k, sql in given.kinds.items() if k != "null"}
+                given = Term(kinds, bounds=given.bounds)
+        kinds = {}
+        for kind in dict.fromkeys((*kinds_of(term), *kinds_of(given))):
+            made = read(self.arguments, term, kind)
+            own = read(self.arguments, given, kind)
+            test = f"{part(supplied)} IS NULL"
+            kinds[kind] = f"CASE WHEN {test} THEN {made} ELSE {own} END"
+        return Term(kinds, nan=term.nan)
+
+    def supplied(self, node: Variable) -> Json:
+        assert self.facts is not None
+        return Json(self.facts, (node.name,))
+
+    def inlined(self, node: Variable, translate: Callable[[], _T]) -> _T:
+        """What stands for a derived field; its variables are its own."""
+        outer = self.locals, self.bound
+        self.locals, self.bound = {}, {}
+        known = len(self.refusals)
+        try:
+            return translate()
+        except Refused as refusal:
+            del self.refusals[known:]
+            reason = f"the derived field {node.name}: {refusal.reason}"
+            raise Refused(node, reason) from None
+        finally:
+            self.locals, self.bound = outer
 
     def chosen(self, node: Choice) -> Term:
         """``?:`` between values."""
@@ -267,24 +407,10 @@ class Translator:
     def order(self, node: Invoke, mode: Mode) -> str:
         left, right = map(self.term, node.arguments)
         operator = _ORDER[node.function.name]
-        return sql_compare.order(self.arguments, left, operator, right)
+        return sql_compare.order(self.arguments, left, operator, right, mode)
 
     def invert(self, node: Invoke, mode: Mode) -> str:
         return negation(self.condition(node.arguments[0], NEGATED[mode]))
-
-    def contains(self, node: Invoke, mode: Mode) -> str:
-        """``x in [a, b]``, in a list or the keys of a map."""
-        element, container = node.arguments
-        if isinstance(container, MakeList):
-            return self.one_of(element, container, mode)
-        raise Refused(node, "in, over a container that is no literal")
-
-    def one_of(self, element: Checked, container: MakeList, mode: Mode) -> str:
-        left = self.term(element)
-        members = [self.term(member) for member in container.elements]
-        if not all(member.is_constant for member in members):
-            raise Refused(container, "in, over values that are not constant")
-        return sql_compare.one_of(self.arguments, left, members, mode)
 
 
 def chosen(condition: str, then: str, otherwise: str) -> str:
@@ -305,11 +431,40 @@ def _is_closed(node: Checked) -> bool:
     return True
 
 
+_QUANTIFIERS = ("all", "exists", "exists_one")
+
+# The types of derived fields that facts can supply, as a schema declares them.
+_GIVEN = {
+    types.BOOL: "bool",
+    types.DOUBLE: "float64",
+    types.DURATION: "duration",
+    types.INT: "int",
+    types.STRING: "string",
+    types.TIMESTAMP: "timestamp",
+}
+
 _CONDITIONS: dict[str, Callable[[Translator, Any, Mode], str]] = {
     "_==_": Translator.equal,
     "_!=_": Translator.equal,
     **dict.fromkeys(_ORDER, Translator.order),
     "!_": Translator.invert,
-    "@in": Translator.contains,
+    "@in": sql_functions.contains,
+    "contains": sql_functions.test_of_strings,
+    "endsWith": sql_functions.test_of_strings,
+    "startsWith": sql_functions.test_of_strings,
 }
-_TERMS: dict[str, Callable[[Translator, Any], Term]] = {}
+_TERMS: dict[str, Callable[[Translator, Any], Term]] = {
+    **dict.fromkeys(("_+_", "_-_", "_*_", "_/_", "_%_"), sql_operators.arithmetic),
+    **dict.fromkeys(sql_times.ACCESSORS, sql_times.accessor),
+    "-_": sql_operators.negate,
+    "_[_]": sql_functions.index,
+    "double": sql_functions.to_double,
+    "duration": sql_times.duration,
+    "dyn": sql_functions.same,
+    "int": sql_functions.to_int,
+    "lowerAscii": sql_functions.change_case,
+    "size": sql_functions.size,
+    "string": sql_functions.to_string,
+    "timestamp": sql_times.timestamp,
+    "upperAscii": sql_functions.change_case,
+}

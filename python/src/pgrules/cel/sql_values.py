@@ -25,10 +25,12 @@ from __future__ import annotations
 
 import json as jsontext
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from .numbers import INT_MAX, INT_MIN
 from .sql_text import Arguments, disjunction, part
 from .temporal import Duration, Timestamp
 from .values import Uint
@@ -56,7 +58,8 @@ class Term:
 
     ``json`` is set where the value is ``jsonb``; else ``kinds`` has SQL by kind.
     ``constant`` is a value known now. A ``total`` value is never an error. Of a
-    ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int.
+    ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int, and
+    ``integer`` says that its SQL is of an integer type, not numeric.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class Term:
     total: bool = False
     nan: bool = False
     bounds: tuple[int, int] | None = None
+    integer: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -80,6 +84,25 @@ def sql_of_json(arguments: Arguments, value: Json) -> str:
     if len(keys) > 1 and not any(map(_is_index, keys)):
         return f"{root} #> {arguments.literal(text_array(keys))}"
     return "".join([root, *(f" -> {arguments.literal(key)}" for key in keys)])
+
+
+def text_of_json(arguments: Arguments, value: Json) -> str:
+    """The text of a ``jsonb`` string; of other values their JSON text, of null NULL."""
+    root, keys = value.root, value.keys
+    if not keys:
+        return f"{root} #>> '{{}}'"
+    if len(keys) > 1 and not any(map(_is_index, keys)):
+        return f"{root} #>> {arguments.literal(text_array(keys))}"
+    last = arguments.literal(keys[-1])
+    return f"{sql_of_json(arguments, Json(root, keys[:-1]))} ->> {last}"
+
+
+def is_only_text(text: str) -> bool:
+    """Whether no JSON value but the string has this text."""
+    return _OTHER_VALUES.match(text) is None and "\0" not in text
+
+
+_OTHER_VALUES: Final = re.compile(r"-?[0-9]|[{\[]|(true|false)\Z")
 
 
 def _is_index(key: str) -> bool:
@@ -144,6 +167,7 @@ def constant(arguments: Arguments, value: Value) -> Term:
             constant=value,
             total=True,
             bounds=(int(value), int(value)),
+            integer=INT_MIN <= value <= INT_MAX,
         )
     if kind is float:
         return Term(
