@@ -12578,15 +12578,20 @@ class Source(NamedTuple):
         Either ``{"row": "t", "facts": "facts"}``, where ``row`` may be missing, or
         ``{"row": "t", "columns": {"delay": {"name": "delay", "type": "bigint",
         "nullable": false}}, "object": null}``. The keys of ``columns`` are CEL's names;
-        ``type`` is what PostgreSQL's ``format_type`` writes; ``nullable`` is true and
-        ``object`` null where they are missing. Raises :class:`InvalidEnvironment`.
+        ``type`` is what PostgreSQL's ``format_type`` writes of the base type;
+        ``nullable`` is true and ``object`` null where they are missing, and so is
+        ``deterministic`` true, which is that of the column's collation. Raises
+        :class:`InvalidEnvironment`.
         """
         try:
             columns = document.get("columns")
             if columns is not None:
                 columns = {
                     name: Column(
-                        column["name"], column["type"], column.get("nullable", True)
+                        column["name"],
+                        column["type"],
+                        column.get("nullable", True),
+                        column.get("deterministic", True),
                     )
                     for name, column in columns.items()
                 }
@@ -12697,9 +12702,13 @@ fit. A column is never an error, and is null where it is NULL.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from . import sql_times
 from .checked import Field, Variable
+from .sql_numbers import rounded
+from .sql_reading import let
 from .sql_text import Arguments, Refused
 from .sql_values import Json, Term
 
@@ -12710,11 +12719,16 @@ if TYPE_CHECKING:
 
 
 class Column(NamedTuple):
-    """A column: its name, and its type as PostgreSQL's ``format_type`` writes it."""
+    """A column: its name, and its type as PostgreSQL's ``format_type`` writes it.
+
+    The type is the base of a domain's. ``deterministic`` is whether equal texts of the
+    column's collation are the same.
+    """
 
     name: str
     type: str
     nullable: bool = True
+    deterministic: bool = True
 
 
 class Rows(NamedTuple):
@@ -12742,32 +12756,73 @@ class Rows(NamedTuple):
         """A column that is a field of the object."""
         return self.read(arguments, node, node.name)
 
-    def read(self, arguments: Arguments, node: Checked, name: str) -> Term:
+    def read(self, arguments: Arguments, node: Variable | Field, name: str) -> Term:
         column = self.columns.get(name)
         if column is None:
             raise Refused(node, f"the table has no column {name}")
         sql = f"{arguments.name(self.alias)}.{arguments.name(column.name)}"
-        base = column.type.partition("(")[0].strip()
-        null = {"null": f"{sql} IS NULL"} if column.nullable else {}
-        if base in _INTEGERS:
-            size = _INTEGERS[base]
-            bounds = -(1 << size), (1 << size) - 1
-            return Term(null | {"int": sql}, total=True, bounds=bounds, integer=True)
-        if base in ("text", "character varying"):
-            return Term(null | {"string": sql}, total=True)
-        if base == "boolean":
-            return Term(null | {"bool": sql}, total=True)
-        if base == "double precision":
-            return Term(null | {"double": sql}, total=True, nan=True)
-        if column.type == "timestamp with time zone":
-            return Term(null | {"instant": sql}, total=True)
-        if base == "jsonb":
-            root = f"coalesce({sql}, 'null')" if column.nullable else sql
-            return Term(json=Json(root))
-        raise Refused(node, f"the column {name} has the type {column.type}")
+        term = _value(arguments, column, sql, node.conversion)
+        if term is None:
+            raise Refused(node, f"the column {name} has the type {column.type}")
+        if term.json is not None or not column.nullable:
+            return term
+        return replace(term, kinds={"null": f"{sql} IS NULL", **term.kinds})
 
 
 _INTEGERS: Final = {"smallint": 15, "integer": 31, "bigint": 63}
+_INSTANTS: Final = (
+    "timestamp with time zone", "timestamp without time zone", "date",
+)  # fmt: skip
+
+# Arrays of these have their elements in JSON as CEL reads them.
+_ELEMENTS: Final = ("int", "string", "bool", "dyn")
+
+# Doubles as CEL reads the digits of a numeric; NaN and infinities are the same.
+_FROM_NUMERIC: Final = (
+    f"CASE WHEN a = 'NaN' OR abs(a) = 'Infinity' THEN a::float8 ELSE {rounded('a')} END"
+)
+# An interval of months has no length in CEL.
+_FROM_INTERVAL: Final = (
+    "CASE WHEN extract(year FROM a) = 0 AND extract(month FROM a) = 0 THEN "
+    + sql_times.within_durations("extract(epoch FROM a) * 1000000000")
+    + " END"
+)
+
+
+def _value(
+    arguments: Arguments, column: Column, sql: str, declared: object
+) -> Term | None:
+    """What a column is where it is not NULL."""
+    of = column.type
+    if of in _INTEGERS:
+        size = _INTEGERS[of]
+        bounds = -(1 << size), (1 << size) - 1
+        return Term({"int": sql}, total=True, bounds=bounds, integer=True)
+    if of == "boolean":
+        return Term({"bool": sql}, total=True)
+    if of in ("double precision", "real"):
+        found = sql if of == "double precision" else f"{sql}::float8"
+        return Term({"double": found}, total=True, nan=True)
+    if of == "numeric":
+        found = let(arguments, [sql], _FROM_NUMERIC)
+        return Term({"double": found}, nan=True, decimal=sql)
+    if of in ("text", "character varying") and declared == "string":
+        found = sql if column.deterministic else f'{sql} COLLATE "C"'
+        return Term({"string": found}, total=True)
+    if declared == "string" and of != "json":
+        return Term({"string": f"{sql}::text"}, total=True)
+    if of in _INSTANTS:
+        return Term({"instant": sql}, total=True, instant=of)
+    if of == "interval":
+        return Term({"duration": let(arguments, [sql], _FROM_INTERVAL)})
+    if of == "jsonb":
+        return Term(json=Json(f"coalesce({sql}, 'null')" if column.nullable else sql))
+    if isinstance(declared, str) and declared.removeprefix("list(")[:-1] in _ELEMENTS:
+        found = f"to_jsonb({sql})"
+        return Term(
+            json=Json(f"coalesce({found}, 'null')" if column.nullable else found)
+        )
+    return None
 $cel_sql_columns$);
 
     v_sources := v_sources || jsonb_build_object('sql_compare', $cel_sql_compare$"""``==``, ``!=``, ``<`` and their like as SQL (cel-spec, "Equality" and "Ordering").
@@ -12783,7 +12838,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from . import sql_times
-from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number, rounded
+from .sql_numbers import EXACT, GREATEST, SWAPPED, compare_digits, is_number, rounded
 from .sql_reading import kinds_of, let, read, read_json
 from .sql_text import coalesced, conjunction, disjunction, negation, part
 from .sql_values import (
@@ -12815,11 +12870,10 @@ def order(
     if left.is_constant:
         left, operator, right = right, SWAPPED[operator], left
     if "instant" in left.kinds and type(right.constant) is Timestamp:
-        instant = left.kinds["instant"]
-        return sql_times.order_instant(instant, operator, right.constant, mode)
+        return sql_times.order_instant(left, operator, right.constant, mode)
     left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if right.is_constant and is_number(right.constant):
-        found = _order_number(arguments, left, operator, right)
+        found = _order_number(arguments, left, operator, right, mode)
         if found is not None:
             return found
     alternatives = [
@@ -12832,7 +12886,7 @@ def order(
 
 
 def _order_number(
-    arguments: Arguments, left: Term, operator: str, right: Term
+    arguments: Arguments, left: Term, operator: str, right: Term, mode: Mode
 ) -> str | None:
     """Against a constant number; None where that is no simpler."""
     value = right.constant
@@ -12841,6 +12895,14 @@ def _order_number(
         if type(value) is not float and abs(value) >= EXACT:
             return let(arguments, [digits], compare_digits("a", operator, value))
         return compare_digits(digits, operator, value)
+    if left.decimal and mode == "true" and math.isfinite(value):
+        # The column itself, so that its indexes fit. Beyond all doubles is an error,
+        # and NaN, here the greatest, is not greater.
+        found = compare_digits(left.decimal, operator, float(value))
+        sign, end = ("-", ">") if operator in ("<", "<=") else ("", "<")
+        inside = f"{left.decimal} {end} {sign}{GREATEST}"
+        infinite = f"{left.decimal} = '{sign}Infinity'"
+        return f"{found} AND ({inside} OR {infinite})"
     return None
 
 
@@ -12882,10 +12944,15 @@ def _without_nan(
 ) -> str:
     """A comparison in which no NaN is greater than, or equal to, anything."""
     if operator in (">", ">=", "=") and left.nan:
-        return f"{sql} AND {part(a)} < 'NaN'"
-    if operator in ("<", "<=", "=") and right.nan:
-        return f"{sql} AND {part(b)} < 'NaN'"
-    return sql
+        test, other, term = f"{part(a)} < 'NaN'", b, right
+    elif operator in ("<", "<=", "=") and right.nan:
+        test, other, term = f"{part(b)} < 'NaN'", a, left
+    else:
+        return sql
+    if not term.is_constant:
+        # Against an error, NaN is one, too.
+        test = f"({test} OR {part(other)} IS NULL)"
+    return f"{sql} AND {test}"
 
 
 def _both_digits(operator: str) -> str:
@@ -12907,7 +12974,10 @@ def equality(
     wanted = _wanted(mode, negate=negate)
     instant = left.kinds.get("instant")
     if instant and type(right.constant) is Timestamp and wanted == "true":
-        return _negated(sql_times.is_instant(instant, right.constant), negate=negate)
+        return _negated(sql_times.is_instant(left, right.constant), negate=negate)
+    if left.decimal and _is_finite(right.constant) and wanted == "true":
+        found = compare_digits(left.decimal, "=", float(right.constant))
+        return _negated(found, negate=negate)
     left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if left.json is not None and right.is_constant:
         return _json_constant(arguments, left, right, mode, negate=negate)
@@ -12924,6 +12994,10 @@ def equality(
     if ok != "TRUE":
         found = f"CASE WHEN {ok} THEN {found} END"
     return _negated(found, negate=negate)
+
+
+def _is_finite(value: object) -> bool:
+    return is_number(value) and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def _negated(sql: str, *, negate: bool) -> str:
@@ -13691,8 +13765,8 @@ def whole(operator: str, left: str, right: str) -> str:
 
 _INFINITY = "sign(a) * sign(b) * 'Infinity'::float8"
 _ZERO = "sign(a) * sign(b) * 0::float8"
-_NAN = "WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8"
-_INFINITE = "abs(a) = 'Infinity' OR abs(b) = 'Infinity'"
+# With these, PostgreSQL's operators never raise.
+_SPECIAL = "a = 'NaN' OR b = 'NaN' OR abs(a) = 'Infinity' OR abs(b) = 'Infinity'"
 
 
 def _size(test: str, scaled: str, otherwise: int) -> str:
@@ -13700,34 +13774,35 @@ def _size(test: str, scaled: str, otherwise: int) -> str:
     return f"abs(CASE WHEN {test} THEN {scaled} ELSE {otherwise} END)"
 
 
-_UP, _DOWN = repr(2.0**512), repr(2.0**-512)
+_UP, _DOWN = repr(2.0**540), repr(2.0**-512)
 
 DOUBLE_OPERATORS: Final = {
     "+": (
         "CASE WHEN abs(a) < 8e307 AND abs(b) < 8e307 THEN a + b "
-        f"{_NAN} WHEN {_INFINITE} THEN a + b WHEN "
+        f"WHEN {_SPECIAL} THEN a + b WHEN "
         + _size("sign(a) = sign(b) AND abs(a) >= 1 AND abs(b) >= 1", "a / 2 + b / 2", 0)
         + f" >= {2.0**1023!r} THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
     ),
     "*": (
-        f"CASE {_NAN} WHEN {_INFINITE} THEN a * b WHEN "
+        f"CASE WHEN {_SPECIAL} THEN a * b WHEN "
         + _size(
             "abs(a) >= 1 AND abs(b) >= 1", f"a * {_DOWN}::float8 * (b * {_DOWN})", 0
         )
         + f" >= 1 THEN {_INFINITY} WHEN "
         + _size(
-            "abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0",
+            "abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0 "
+            f"AND least(abs(a), abs(b)) < {2.0**-537!r}",
             f"a * {_UP}::float8 * (b * {_UP})",
-            1,
+            33,
         )
-        + f" <= {2.0**-51!r} THEN {_ZERO} ELSE a * b END"
+        + f" <= 32 THEN {_ZERO} ELSE a * b END"
     ),
     # Of a zero, only its text tells the sign.
     "/": (
-        f"CASE {_NAN} WHEN b = 0 THEN CASE WHEN a = 0 THEN 'NaN'::float8 "
+        "CASE WHEN b = 0 THEN CASE WHEN a = 0 OR a = 'NaN' THEN 'NaN'::float8 "
         "ELSE sign(a) * CASE b::text WHEN '-0' THEN -1 ELSE 1 END "
         "* 'Infinity'::float8 END "
-        f"WHEN {_INFINITE} THEN a / b WHEN "
+        f"WHEN {_SPECIAL} THEN a / b WHEN "
         + _size(
             "abs(a) >= 1 AND abs(b) < 1",
             f"a * {2.0**-500!r}::float8 / (b * {2.0**574!r})",
@@ -14382,7 +14457,7 @@ _FROM_DIGITS: Final = {
 _DECLARED_INT: Final = (
     "CASE WHEN scale(a) = 0 THEN a "
     f"WHEN abs(a) <= {LEAST} THEN 0 "
-    "WHEN abs(a) > 1e-300 AND abs(a) < 9007199254740993 "
+    "WHEN abs(a) > 1e-300 AND abs(a) <= 9007199254740993 "
     "AND a::float8 = trunc(a::float8) THEN a::float8::bigint::numeric END"
 )
 
@@ -14568,7 +14643,7 @@ its microseconds in the direction that makes no difference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .sql_numbers import INT_BOUNDS, within
 from .sql_reading import kinds_of, let, read
@@ -14593,8 +14668,6 @@ _TIMESTAMPS: Final = (MIN_TIMESTAMP_NANOS, MAX_TIMESTAMP_NANOS)
 _DURATIONS: Final = (MIN_DURATION_NANOS, MAX_DURATION_NANOS)
 _FAR: Final = 1 << 200
 
-_FIRST: Final = "'0001-01-01T00:00:00Z'::timestamptz"
-_BEYOND: Final = "'10000-01-01T00:00:00Z'::timestamptz"
 _DAY: Final = 86_400 * NANOS_PER_SECOND
 
 
@@ -14670,55 +14743,83 @@ def parse_duration(arguments: Arguments, text: str) -> str:
 # Columns
 
 
-def instant_nanos(arguments: Arguments, instant: str) -> str:
-    """The nanoseconds of a timestamptz, NULL outside the years 1 to 9999."""
-    return let(
-        arguments,
-        [instant],
-        f"CASE WHEN a >= {_FIRST} AND a < {_BEYOND} "
-        f"THEN extract(epoch FROM a) * {NANOS_PER_SECOND} END",
-    )
+class _Form(NamedTuple):
+    """The nanoseconds that a column's type can tell apart, and its literals' ends."""
+
+    unit: int
+    type: str
+    zone: str
+
+
+_FORMS: Final = {
+    "timestamp with time zone": _Form(1_000, "timestamptz", "Z"),
+    "timestamp without time zone": _Form(1_000, "timestamp", ""),
+    "date": _Form(_DAY, "date", ""),
+}
+
+
+def _literal(form: _Form, units: int) -> str:
+    """A constant of a column's type; at most the first of the year 10000."""
+    nanos = units * form.unit
+    text = "10000-01-01T00:00:00Z"
+    if nanos <= MAX_TIMESTAMP_NANOS:
+        text = format_timestamp(Timestamp(nanos))
+    text = text[: text.index("T")] if form.unit == _DAY else text[:-1] + form.zone
+    return f"'{text}'::{form.type}"
+
+
+def _years(form: _Form) -> tuple[str, str]:
+    """The first time of CEL, and the first one beyond it."""
+    ends = MIN_TIMESTAMP_NANOS, MAX_TIMESTAMP_NANOS + 1
+    first, beyond = (_literal(form, end // form.unit) for end in ends)
+    return first, beyond
 
 
 def as_nanos(arguments: Arguments, term: Term) -> Term:
-    """A term that has nanoseconds in place of a timestamptz."""
+    """A term that has nanoseconds in place of a column's own type."""
     instant = term.kinds.get("instant")
     if instant is None:
         return term
+    first, beyond = _years(_FORMS[term.instant])
+    nanos = let(
+        arguments,
+        [instant],
+        f"CASE WHEN a >= {first} AND a < {beyond} "
+        f"THEN extract(epoch FROM a) * {NANOS_PER_SECOND} END",
+    )
     kinds = {kind: sql for kind, sql in term.kinds.items() if kind != "instant"}
-    return Term(kinds | {"timestamp": instant_nanos(arguments, instant)})
+    return Term(kinds | {"timestamp": nanos})
 
 
-def instant_literal(micros: int) -> str:
-    """A timestamptz, of microseconds since 1970; at most the year 10000."""
-    if micros * 1_000 > MAX_TIMESTAMP_NANOS:
-        return _BEYOND
-    return f"'{format_timestamp(Timestamp(micros * 1_000))}'::timestamptz"
-
-
-def order_instant(instant: str, operator: str, value: Timestamp, mode: Mode) -> str:
+def order_instant(term: Term, operator: str, value: Timestamp, mode: Mode) -> str:
     """A column against a constant."""
-    down, up = value.nanos // 1_000, -(-value.nanos // 1_000)
-    literal = instant_literal(down if operator in (">", "<=") else up)
-    found = f"{part(instant)} {operator} {literal}"
-    if mode == "true":
-        # What is beyond the years of CEL is an error, infinity too.
-        if operator in (">", ">="):
-            return f"{found} AND {part(instant)} < {_BEYOND}"
-        return f"{found} AND {part(instant)} >= {_FIRST}"
-    return _in_years(instant, found)
+    form = _FORMS[term.instant]
+    instant = part(term.kinds["instant"])
+    down, up = value.nanos // form.unit, -(-value.nanos // form.unit)
+    literal = _literal(form, down if operator in (">", "<=") else up)
+    found = f"{instant} {operator} {literal}"
+    first, beyond = _years(form)
+    if mode != "true":
+        return (
+            f"CASE WHEN {instant} >= {first} AND {instant} < {beyond} THEN {found} END"
+        )
+    # What is beyond the years of CEL is an error, infinity too.
+    if operator in (">", ">="):
+        return f"{found} AND {instant} < {beyond}"
+    return f"{found} AND {instant} >= {first}"
 
 
-def is_instant(instant: str, value: Timestamp) -> str:
+def is_instant(term: Term, value: Timestamp) -> str:
     """Whether a column is a constant; it is TRUE if and only if it is."""
-    if value.nanos % 1_000:
+    form = _FORMS[term.instant]
+    if value.nanos % form.unit:
         return "FALSE"
-    return f"{part(instant)} = {instant_literal(value.nanos // 1_000)}"
+    return f"{part(term.kinds['instant'])} = {_literal(form, value.nanos // form.unit)}"
 
 
-def _in_years(instant: str, sql: str) -> str:
-    test = f"{part(instant)} >= {_FIRST} AND {part(instant)} < {_BEYOND}"
-    return f"CASE WHEN {test} THEN {sql} END"
+def within_durations(nanos: str) -> str:
+    """Nanoseconds, NULL where they are no duration."""
+    return within(nanos, (-_FAR, _FAR), limits=_DURATIONS)
 
 
 # Operators and functions
@@ -14888,6 +14989,7 @@ from .checked import (
     Local,
     Loop,
     MakeList,
+    PairLoop,
     Variable,
 )
 from .errors import EvaluationError
@@ -15287,11 +15389,11 @@ def chosen(condition: str, then: str, otherwise: str) -> str:
 
 
 def _is_closed(node: Checked) -> bool:
-    """Whether a node reads no facts and no variables."""
+    """Whether a node reads no facts and has no variables of its own."""
     pending = [node]
     while pending:
         current = pending.pop()
-        if isinstance(current, Variable | Local | Bound):
+        if isinstance(current, Variable | Local | Bound | Loop | PairLoop | Bind):
             return False
         pending.extend(current.children())
     return True
@@ -15352,7 +15454,7 @@ kind           SQL
 ``double``     double precision
 ``string``     text
 ``timestamp``  numeric, nanoseconds since 1970-01-01T00:00:00Z
-``instant``    timestamptz: a column, which has microseconds
+``instant``    a column's timestamptz, timestamp or date, which one its term says
 ``duration``   numeric, nanoseconds
 ``list``       jsonb
 ``map``        jsonb
@@ -15397,7 +15499,9 @@ class Term:
     ``json`` is set where the value is ``jsonb``; else ``kinds`` has SQL by kind.
     ``constant`` is a value known now. A ``total`` value is never an error. Of a
     ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int, and
-    ``integer`` says that its SQL is of an integer type, not numeric.
+    ``integer`` says that its SQL is of an integer type, not numeric; ``instant`` of
+    which type a column with a time is, ``decimal`` the numeric column that a double is
+    read from.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -15407,6 +15511,8 @@ class Term:
     nan: bool = False
     bounds: tuple[int, int] | None = None
     integer: bool = False
+    instant: str = ""
+    decimal: str = ""
 
     @property
     def is_constant(self) -> bool:

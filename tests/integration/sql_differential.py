@@ -52,7 +52,14 @@ def _dynamic_rule(random: Random) -> str:
     return generation.Rules(random).condition(random.randint(0, 3))
 
 
-SETTINGS = (Setting(Environment(), _dynamic_rule, generation.facts),)
+SETTINGS = (
+    Setting(Environment(), _dynamic_rule, generation.facts),
+    Setting(
+        Environment.from_json(generation.DOCUMENT),
+        generation.declared_rule,
+        generation.declared_facts,
+    ),
+)
 
 
 class Counts:

@@ -260,3 +260,194 @@ class Rules:
         if kind < 0.94:
             return f"{self.path()} {random.choice(_COMPARISONS)} {self.path()}"
         return self.path()
+
+
+# A tenant's schema with derived fields, and facts that mostly fit it.
+
+DOCUMENT: Final = """{
+    "schema": {
+        "F": {"i": "int", "l": "int64", "f": "float64", "s": "string", "b": "bool",
+              "t": "timestamp", "d": "duration"},
+        "G": {"i": "int", "f": "float64", "s": "string", "t": "timestamp"}
+    },
+    "derived": {
+        "Sum": "F.i + G.i", "Ratio": "F.f / G.f", "Late": "F.i > 2 && F.s == 'ab'",
+        "End": "F.t + F.d", "Tag": "F.s + '!'", "Odd": "Late ? Sum % 2 == 1 : F.b"
+    }
+}"""
+_FITTING: Final[dict[str, tuple[str, ...]]] = {
+    "i": NUMBERS[:14],
+    "l": NUMBERS,
+    "f": NUMBERS,
+    "s": tuple(map(json.dumps, STRINGS)),
+    "b": ("true", "false"),
+    "t": (
+        '"2024-02-29T12:00:00Z"', '"2024-02-29T12:00:00.123456789+05:30"',
+        '"2023-02-29T12:00:00Z"', '"2024-02-29T06:30:00.123456789Z"',
+        '"0001-01-01T00:00:00Z"', '"0001-01-01T00:00:00+00:01"',
+        '"2024-13-01T00:00:00Z"',
+        '"9999-12-31T23:59:59.999999999Z"', '"1969-12-31T23:59:59.999999999-23:59"',
+        '"2024-02-29t12:00:00z"', '"1970-01-01T00:00:00Z"', '"2024-02-29T12:00:00"',
+    ),
+    "d": ('"1h30m"', '"-1.5s"', '"0"', '"1ms"', '"1.0000000019s"', '"2562047h47m16s"',
+          '"2562048h"', '".5s"', '"s"', '"+1m1ms1us1ns"', '"1"', '"90s"'),
+}  # fmt: skip
+_TYPED: Final = {
+    "i": ("F.i", "F.l", "G.i", "Sum"),
+    "f": ("F.f", "G.f", "Ratio"),
+    "s": ("F.s", "G.s", "Tag"),
+    "b": ("F.b", "Late", "Odd"),
+    "t": ("F.t", "G.t", "End"),
+    "d": ("F.d", "duration('1h')", "duration('1ns')"),
+}
+
+
+def declared_facts(random: Random) -> str:
+    """JSON text of facts for ``DOCUMENT``."""
+    found = {}
+    for name, fields in (("F", "ilfsbtd"), ("G", "ifst")):
+        if random.random() < 0.04:
+            continue
+        parts = (
+            f'"{field}": '
+            + (
+                value(random, 1)
+                if random.random() < 0.1
+                else random.choice((*_FITTING[field], "null"))
+            )
+            for field in fields
+            if random.random() < 0.92
+        )
+        found[name] = f"{{{', '.join(parts)}}}"
+    for name in ("Sum", "Ratio", "Late", "End", "Tag"):
+        if random.random() < 0.08:
+            found[name] = value(random, 1)
+    parts = (f'"{name}": {text}' for name, text in found.items())
+    return f"{{{', '.join(parts)}}}"
+
+
+class TypedRules:
+    """Texts of rules over names of known types."""
+
+    def __init__(self, random: Random, names: dict[str, tuple[str, ...]]) -> None:
+        self.random = random
+        self.names = names
+
+    def name(self, kind: str) -> str:
+        return self.random.choice(self.names[kind])
+
+    def whole(self, depth: int) -> str:
+        random = self.random
+        kind = random.random()
+        if depth <= 0 or kind < 0.5:
+            literal = random.choice((*_LITERAL_NUMBERS[:7], "9223372036854775807"))
+            return (
+                self.name("i") if random.random() < 0.7 or "." in literal else literal
+            )
+        if kind < 0.8:
+            return f"({self.whole(depth - 1)} {random.choice('+-*/%')} {self.whole(depth - 1)})"
+        if kind < 0.85:
+            return f"size({self.text(depth - 1)})"
+        if kind < 0.95:
+            accessor = random.choice(
+                (
+                    "getFullYear", "getMonth", "getDate", "getDayOfMonth",
+                    "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes",
+                    "getSeconds", "getMilliseconds",
+                )
+            )  # fmt: skip
+            return f"{self.time(depth - 1)}.{accessor}()"
+        return f"int({random.choice((self.double(1), self.text(1), self.time(1)))})"
+
+    def double(self, depth: int) -> str:
+        random = self.random
+        kind = random.random()
+        if depth <= 0 or kind < 0.5:
+            if random.random() < 0.7:
+                return self.name("f")
+            return random.choice(
+                ("1.0", "0.0", "2.5", "0.1", "-0.5", "1e308", "1e-308", "60.0", "-0.0")
+            )
+        if kind < 0.85:
+            operator = random.choice("+-*/")
+            return f"({self.double(depth - 1)} {operator} {self.double(depth - 1)})"
+        if kind < 0.9:
+            return f"-({self.double(depth - 1)})"
+        return f"double({self.whole(depth - 1)})"
+
+    def text(self, depth: int) -> str:
+        random = self.random
+        kind = random.random()
+        if depth <= 0 or kind < 0.8:
+            if random.random() < 0.6:
+                return self.name("s")
+            return json.dumps(random.choice(STRINGS), ensure_ascii=False)
+        if kind < 0.9:
+            return f"({self.text(depth - 1)} + {self.text(depth - 1)})"
+        return f"{self.text(depth - 1)}.lowerAscii()"
+
+    def time(self, depth: int) -> str:
+        random = self.random
+        kind = random.random()
+        if depth <= 0 or kind < 0.6:
+            if random.random() < 0.7:
+                return self.name("t")
+            text = random.choice(
+                (
+                    "2024-02-29T12:00:00Z", "2024-02-29T06:30:00.123456789Z",
+                    "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z",
+                    "2024-02-29T00:00:00Z", "1970-01-01T00:00:00.000001Z",
+                )
+            )  # fmt: skip
+            return f"timestamp('{text}')"
+        return f"({self.time(depth - 1)} {random.choice('+-')} {self.span(depth - 1)})"
+
+    def span(self, depth: int) -> str:
+        random = self.random
+        if depth <= 0 or random.random() < 0.7:
+            return self.name("d")
+        if random.random() < 0.5:
+            return f"({self.time(depth - 1)} - {self.time(depth - 1)})"
+        return f"({self.span(depth - 1)} {random.choice('+-')} {self.span(depth - 1)})"
+
+    def condition(self, depth: int) -> str:
+        random = self.random
+        kind = random.random()
+        if depth > 0 and kind < 0.35:
+            operator = random.choice(("&&", "||"))
+            parts = [self.condition(depth - 1) for _ in range(random.randint(2, 4))]
+            return f"({f' {operator} '.join(parts)})"
+        if depth > 0 and kind < 0.43:
+            return f"!({self.condition(depth - 1)})"
+        if depth > 0 and kind < 0.48:
+            parts = [self.condition(depth - 1) for _ in range(3)]
+            return f"({parts[0]} ? {parts[1]} : {parts[2]})"
+        kind = random.random()
+        if kind < 0.08:
+            name = random.choice([n for part in self.names.values() for n in part])
+            return f"{name} {random.choice(('==', '!='))} null"
+        if kind < 0.16:
+            member = random.choice(("F.i", "F.t", "G.s", "F.b"))
+            return f"has({member})" if "F.i" in self.names["i"] else "true"
+        if kind < 0.26:
+            return self.name("b")
+        if kind < 0.34:
+            members = ", ".join(
+                json.dumps(random.choice(STRINGS), ensure_ascii=False)
+                for _ in range(random.randint(1, 3))
+            )
+            return f"{self.text(1)} in [{members}]"
+        if kind < 0.44:
+            method = random.choice(("startsWith", "endsWith", "contains"))
+            return f"{self.text(1)}.{method}({self.text(1)})"
+        make = random.choice((self.whole, self.double, self.text, self.time, self.span))
+        left, right = make(depth), make(depth)
+        if make in (self.whole, self.double) and random.random() < 0.2:
+            right = random.choice((self.whole, self.double))(depth)
+            left = f"dyn({left})"
+        return f"{left} {random.choice(_COMPARISONS)} {right}"
+
+
+def declared_rule(random: Random) -> str:
+    """A rule for ``DOCUMENT``."""
+    return TypedRules(random, _TYPED).condition(random.randint(0, 3))

@@ -49,15 +49,20 @@ class Source(NamedTuple):
         Either ``{"row": "t", "facts": "facts"}``, where ``row`` may be missing, or
         ``{"row": "t", "columns": {"delay": {"name": "delay", "type": "bigint",
         "nullable": false}}, "object": null}``. The keys of ``columns`` are CEL's names;
-        ``type`` is what PostgreSQL's ``format_type`` writes; ``nullable`` is true and
-        ``object`` null where they are missing. Raises :class:`InvalidEnvironment`.
+        ``type`` is what PostgreSQL's ``format_type`` writes of the base type;
+        ``nullable`` is true and ``object`` null where they are missing, and so is
+        ``deterministic`` true, which is that of the column's collation. Raises
+        :class:`InvalidEnvironment`.
         """
         try:
             columns = document.get("columns")
             if columns is not None:
                 columns = {
                     name: Column(
-                        column["name"], column["type"], column.get("nullable", True)
+                        column["name"],
+                        column["type"],
+                        column.get("nullable", True),
+                        column.get("deterministic", True),
                     )
                     for name, column in columns.items()
                 }

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from . import sql_times
-from .sql_numbers import EXACT, SWAPPED, compare_digits, is_number, rounded
+from .sql_numbers import EXACT, GREATEST, SWAPPED, compare_digits, is_number, rounded
 from .sql_reading import kinds_of, let, read, read_json
 from .sql_text import coalesced, conjunction, disjunction, negation, part
 from .sql_values import (
@@ -43,11 +43,10 @@ def order(
     if left.is_constant:
         left, operator, right = right, SWAPPED[operator], left
     if "instant" in left.kinds and type(right.constant) is Timestamp:
-        instant = left.kinds["instant"]
-        return sql_times.order_instant(instant, operator, right.constant, mode)
+        return sql_times.order_instant(left, operator, right.constant, mode)
     left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if right.is_constant and is_number(right.constant):
-        found = _order_number(arguments, left, operator, right)
+        found = _order_number(arguments, left, operator, right, mode)
         if found is not None:
             return found
     alternatives = [
@@ -60,7 +59,7 @@ def order(
 
 
 def _order_number(
-    arguments: Arguments, left: Term, operator: str, right: Term
+    arguments: Arguments, left: Term, operator: str, right: Term, mode: Mode
 ) -> str | None:
     """Against a constant number; None where that is no simpler."""
     value = right.constant
@@ -69,6 +68,14 @@ def _order_number(
         if type(value) is not float and abs(value) >= EXACT:
             return let(arguments, [digits], compare_digits("a", operator, value))
         return compare_digits(digits, operator, value)
+    if left.decimal and mode == "true" and math.isfinite(value):
+        # The column itself, so that its indexes fit. Beyond all doubles is an error,
+        # and NaN, here the greatest, is not greater.
+        found = compare_digits(left.decimal, operator, float(value))
+        sign, end = ("-", ">") if operator in ("<", "<=") else ("", "<")
+        inside = f"{left.decimal} {end} {sign}{GREATEST}"
+        infinite = f"{left.decimal} = '{sign}Infinity'"
+        return f"{found} AND ({inside} OR {infinite})"
     return None
 
 
@@ -110,10 +117,15 @@ def _without_nan(
 ) -> str:
     """A comparison in which no NaN is greater than, or equal to, anything."""
     if operator in (">", ">=", "=") and left.nan:
-        return f"{sql} AND {part(a)} < 'NaN'"
-    if operator in ("<", "<=", "=") and right.nan:
-        return f"{sql} AND {part(b)} < 'NaN'"
-    return sql
+        test, other, term = f"{part(a)} < 'NaN'", b, right
+    elif operator in ("<", "<=", "=") and right.nan:
+        test, other, term = f"{part(b)} < 'NaN'", a, left
+    else:
+        return sql
+    if not term.is_constant:
+        # Against an error, NaN is one, too.
+        test = f"({test} OR {part(other)} IS NULL)"
+    return f"{sql} AND {test}"
 
 
 def _both_digits(operator: str) -> str:
@@ -135,7 +147,10 @@ def equality(
     wanted = _wanted(mode, negate=negate)
     instant = left.kinds.get("instant")
     if instant and type(right.constant) is Timestamp and wanted == "true":
-        return _negated(sql_times.is_instant(instant, right.constant), negate=negate)
+        return _negated(sql_times.is_instant(left, right.constant), negate=negate)
+    if left.decimal and _is_finite(right.constant) and wanted == "true":
+        found = compare_digits(left.decimal, "=", float(right.constant))
+        return _negated(found, negate=negate)
     left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
     if left.json is not None and right.is_constant:
         return _json_constant(arguments, left, right, mode, negate=negate)
@@ -152,6 +167,10 @@ def equality(
     if ok != "TRUE":
         found = f"CASE WHEN {ok} THEN {found} END"
     return _negated(found, negate=negate)
+
+
+def _is_finite(value: object) -> bool:
+    return is_number(value) and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def _negated(sql: str, *, negate: bool) -> str:

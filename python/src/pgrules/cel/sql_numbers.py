@@ -162,8 +162,8 @@ def whole(operator: str, left: str, right: str) -> str:
 
 _INFINITY = "sign(a) * sign(b) * 'Infinity'::float8"
 _ZERO = "sign(a) * sign(b) * 0::float8"
-_NAN = "WHEN a = 'NaN' OR b = 'NaN' THEN 'NaN'::float8"
-_INFINITE = "abs(a) = 'Infinity' OR abs(b) = 'Infinity'"
+# With these, PostgreSQL's operators never raise.
+_SPECIAL = "a = 'NaN' OR b = 'NaN' OR abs(a) = 'Infinity' OR abs(b) = 'Infinity'"
 
 
 def _size(test: str, scaled: str, otherwise: int) -> str:
@@ -171,34 +171,35 @@ def _size(test: str, scaled: str, otherwise: int) -> str:
     return f"abs(CASE WHEN {test} THEN {scaled} ELSE {otherwise} END)"
 
 
-_UP, _DOWN = repr(2.0**512), repr(2.0**-512)
+_UP, _DOWN = repr(2.0**540), repr(2.0**-512)
 
 DOUBLE_OPERATORS: Final = {
     "+": (
         "CASE WHEN abs(a) < 8e307 AND abs(b) < 8e307 THEN a + b "
-        f"{_NAN} WHEN {_INFINITE} THEN a + b WHEN "
+        f"WHEN {_SPECIAL} THEN a + b WHEN "
         + _size("sign(a) = sign(b) AND abs(a) >= 1 AND abs(b) >= 1", "a / 2 + b / 2", 0)
         + f" >= {2.0**1023!r} THEN sign(a) * 'Infinity'::float8 ELSE a + b END"
     ),
     "*": (
-        f"CASE {_NAN} WHEN {_INFINITE} THEN a * b WHEN "
+        f"CASE WHEN {_SPECIAL} THEN a * b WHEN "
         + _size(
             "abs(a) >= 1 AND abs(b) >= 1", f"a * {_DOWN}::float8 * (b * {_DOWN})", 0
         )
         + f" >= 1 THEN {_INFINITY} WHEN "
         + _size(
-            "abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0",
+            "abs(a) < 1 AND abs(b) < 1 AND a <> 0 AND b <> 0 "
+            f"AND least(abs(a), abs(b)) < {2.0**-537!r}",
             f"a * {_UP}::float8 * (b * {_UP})",
-            1,
+            33,
         )
-        + f" <= {2.0**-51!r} THEN {_ZERO} ELSE a * b END"
+        + f" <= 32 THEN {_ZERO} ELSE a * b END"
     ),
     # Of a zero, only its text tells the sign.
     "/": (
-        f"CASE {_NAN} WHEN b = 0 THEN CASE WHEN a = 0 THEN 'NaN'::float8 "
+        "CASE WHEN b = 0 THEN CASE WHEN a = 0 OR a = 'NaN' THEN 'NaN'::float8 "
         "ELSE sign(a) * CASE b::text WHEN '-0' THEN -1 ELSE 1 END "
         "* 'Infinity'::float8 END "
-        f"WHEN {_INFINITE} THEN a / b WHEN "
+        f"WHEN {_SPECIAL} THEN a / b WHEN "
         + _size(
             "abs(a) >= 1 AND abs(b) < 1",
             f"a * {2.0**-500!r}::float8 / (b * {2.0**574!r})",

@@ -84,7 +84,7 @@ _FROM_DIGITS: Final = {
 _DECLARED_INT: Final = (
     "CASE WHEN scale(a) = 0 THEN a "
     f"WHEN abs(a) <= {LEAST} THEN 0 "
-    "WHEN abs(a) > 1e-300 AND abs(a) < 9007199254740993 "
+    "WHEN abs(a) > 1e-300 AND abs(a) <= 9007199254740993 "
     "AND a::float8 = trunc(a::float8) THEN a::float8::bigint::numeric END"
 )
 

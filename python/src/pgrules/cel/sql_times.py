@@ -8,7 +8,7 @@ its microseconds in the direction that makes no difference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .sql_numbers import INT_BOUNDS, within
 from .sql_reading import kinds_of, let, read
@@ -33,8 +33,6 @@ _TIMESTAMPS: Final = (MIN_TIMESTAMP_NANOS, MAX_TIMESTAMP_NANOS)
 _DURATIONS: Final = (MIN_DURATION_NANOS, MAX_DURATION_NANOS)
 _FAR: Final = 1 << 200
 
-_FIRST: Final = "'0001-01-01T00:00:00Z'::timestamptz"
-_BEYOND: Final = "'10000-01-01T00:00:00Z'::timestamptz"
 _DAY: Final = 86_400 * NANOS_PER_SECOND
 
 
@@ -110,55 +108,83 @@ def parse_duration(arguments: Arguments, text: str) -> str:
 # Columns
 
 
-def instant_nanos(arguments: Arguments, instant: str) -> str:
-    """The nanoseconds of a timestamptz, NULL outside the years 1 to 9999."""
-    return let(
-        arguments,
-        [instant],
-        f"CASE WHEN a >= {_FIRST} AND a < {_BEYOND} "
-        f"THEN extract(epoch FROM a) * {NANOS_PER_SECOND} END",
-    )
+class _Form(NamedTuple):
+    """The nanoseconds that a column's type can tell apart, and its literals' ends."""
+
+    unit: int
+    type: str
+    zone: str
+
+
+_FORMS: Final = {
+    "timestamp with time zone": _Form(1_000, "timestamptz", "Z"),
+    "timestamp without time zone": _Form(1_000, "timestamp", ""),
+    "date": _Form(_DAY, "date", ""),
+}
+
+
+def _literal(form: _Form, units: int) -> str:
+    """A constant of a column's type; at most the first of the year 10000."""
+    nanos = units * form.unit
+    text = "10000-01-01T00:00:00Z"
+    if nanos <= MAX_TIMESTAMP_NANOS:
+        text = format_timestamp(Timestamp(nanos))
+    text = text[: text.index("T")] if form.unit == _DAY else text[:-1] + form.zone
+    return f"'{text}'::{form.type}"
+
+
+def _years(form: _Form) -> tuple[str, str]:
+    """The first time of CEL, and the first one beyond it."""
+    ends = MIN_TIMESTAMP_NANOS, MAX_TIMESTAMP_NANOS + 1
+    first, beyond = (_literal(form, end // form.unit) for end in ends)
+    return first, beyond
 
 
 def as_nanos(arguments: Arguments, term: Term) -> Term:
-    """A term that has nanoseconds in place of a timestamptz."""
+    """A term that has nanoseconds in place of a column's own type."""
     instant = term.kinds.get("instant")
     if instant is None:
         return term
+    first, beyond = _years(_FORMS[term.instant])
+    nanos = let(
+        arguments,
+        [instant],
+        f"CASE WHEN a >= {first} AND a < {beyond} "
+        f"THEN extract(epoch FROM a) * {NANOS_PER_SECOND} END",
+    )
     kinds = {kind: sql for kind, sql in term.kinds.items() if kind != "instant"}
-    return Term(kinds | {"timestamp": instant_nanos(arguments, instant)})
+    return Term(kinds | {"timestamp": nanos})
 
 
-def instant_literal(micros: int) -> str:
-    """A timestamptz, of microseconds since 1970; at most the year 10000."""
-    if micros * 1_000 > MAX_TIMESTAMP_NANOS:
-        return _BEYOND
-    return f"'{format_timestamp(Timestamp(micros * 1_000))}'::timestamptz"
-
-
-def order_instant(instant: str, operator: str, value: Timestamp, mode: Mode) -> str:
+def order_instant(term: Term, operator: str, value: Timestamp, mode: Mode) -> str:
     """A column against a constant."""
-    down, up = value.nanos // 1_000, -(-value.nanos // 1_000)
-    literal = instant_literal(down if operator in (">", "<=") else up)
-    found = f"{part(instant)} {operator} {literal}"
-    if mode == "true":
-        # What is beyond the years of CEL is an error, infinity too.
-        if operator in (">", ">="):
-            return f"{found} AND {part(instant)} < {_BEYOND}"
-        return f"{found} AND {part(instant)} >= {_FIRST}"
-    return _in_years(instant, found)
+    form = _FORMS[term.instant]
+    instant = part(term.kinds["instant"])
+    down, up = value.nanos // form.unit, -(-value.nanos // form.unit)
+    literal = _literal(form, down if operator in (">", "<=") else up)
+    found = f"{instant} {operator} {literal}"
+    first, beyond = _years(form)
+    if mode != "true":
+        return (
+            f"CASE WHEN {instant} >= {first} AND {instant} < {beyond} THEN {found} END"
+        )
+    # What is beyond the years of CEL is an error, infinity too.
+    if operator in (">", ">="):
+        return f"{found} AND {instant} < {beyond}"
+    return f"{found} AND {instant} >= {first}"
 
 
-def is_instant(instant: str, value: Timestamp) -> str:
+def is_instant(term: Term, value: Timestamp) -> str:
     """Whether a column is a constant; it is TRUE if and only if it is."""
-    if value.nanos % 1_000:
+    form = _FORMS[term.instant]
+    if value.nanos % form.unit:
         return "FALSE"
-    return f"{part(instant)} = {instant_literal(value.nanos // 1_000)}"
+    return f"{part(term.kinds['instant'])} = {_literal(form, value.nanos // form.unit)}"
 
 
-def _in_years(instant: str, sql: str) -> str:
-    test = f"{part(instant)} >= {_FIRST} AND {part(instant)} < {_BEYOND}"
-    return f"CASE WHEN {test} THEN {sql} END"
+def within_durations(nanos: str) -> str:
+    """Nanoseconds, NULL where they are no duration."""
+    return within(nanos, (-_FAR, _FAR), limits=_DURATIONS)
 
 
 # Operators and functions

@@ -22,6 +22,7 @@ from .checked import (
     Local,
     Loop,
     MakeList,
+    PairLoop,
     Variable,
 )
 from .errors import EvaluationError
@@ -421,11 +422,11 @@ def chosen(condition: str, then: str, otherwise: str) -> str:
 
 
 def _is_closed(node: Checked) -> bool:
-    """Whether a node reads no facts and no variables."""
+    """Whether a node reads no facts and has no variables of its own."""
     pending = [node]
     while pending:
         current = pending.pop()
-        if isinstance(current, Variable | Local | Bound):
+        if isinstance(current, Variable | Local | Bound | Loop | PairLoop | Bind):
             return False
         pending.extend(current.children())
     return True

@@ -14,7 +14,7 @@ kind           SQL
 ``double``     double precision
 ``string``     text
 ``timestamp``  numeric, nanoseconds since 1970-01-01T00:00:00Z
-``instant``    timestamptz: a column, which has microseconds
+``instant``    a column's timestamptz, timestamp or date, which one its term says
 ``duration``   numeric, nanoseconds
 ``list``       jsonb
 ``map``        jsonb
@@ -59,7 +59,9 @@ class Term:
     ``json`` is set where the value is ``jsonb``; else ``kinds`` has SQL by kind.
     ``constant`` is a value known now. A ``total`` value is never an error. Of a
     ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int, and
-    ``integer`` says that its SQL is of an integer type, not numeric.
+    ``integer`` says that its SQL is of an integer type, not numeric; ``instant`` of
+    which type a column with a time is, ``decimal`` the numeric column that a double is
+    read from.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +71,8 @@ class Term:
     nan: bool = False
     bounds: tuple[int, int] | None = None
     integer: bool = False
+    instant: str = ""
+    decimal: str = ""
 
     @property
     def is_constant(self) -> bool:
