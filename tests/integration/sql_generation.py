@@ -345,7 +345,8 @@ class TypedRules:
                 self.name("i") if random.random() < 0.7 or "." in literal else literal
             )
         if kind < 0.8:
-            return f"({self.whole(depth - 1)} {random.choice('+-*/%')} {self.whole(depth - 1)})"
+            operator = random.choice("+-*/%")
+            return f"({self.whole(depth - 1)} {operator} {self.whole(depth - 1)})"
         if kind < 0.85:
             return f"size({self.text(depth - 1)})"
         if kind < 0.95:

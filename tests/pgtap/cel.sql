@@ -124,7 +124,7 @@ SELECT results_eq(
             rules_internal.cel_runtime(), 'a == "it''s"', '{}', '{"facts": "facts"}'
         )
     $$,
-    $$VALUES ('(facts -> ''a'') = ''"it''''s"''', '[]'::jsonb, NULL::jsonb)$$,
+    $$VALUES ('(facts ->> ''a'') = ''it''''s''', '[]'::jsonb, NULL::jsonb)$$,
     'cel_sql gives a template and what the server quotes in it'
 );
 
