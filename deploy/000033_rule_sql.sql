@@ -2,9 +2,9 @@
 -- requires: 000018_evaluate
 -- requires: 000029_evaluate_batch
 --
--- Rules over the rows of a table: what the columns are to a rule, and the SQL that it
--- becomes. The functions that take a table fix the search_path, so that operators and
--- functions in generated text are the server's own, whoever brings others.
+-- Rules over the rows of a table: what columns are to a rule, and the SQL that it
+-- becomes. The search_path is fixed: operators and functions in generated text are the
+-- server's own, whoever brings others.
 
 BEGIN;
 
@@ -44,7 +44,7 @@ END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.readable_type(oid) IS
-'The type that a column is read as: what a domain is over in the end, also of an array''s
+'The type that a column is read as: what a domain is over in the end, as of an array''s
 elements; anyenum for an enum, anyarray for an array of an enum; any other is its own.';
 
 CREATE FUNCTION rules_internal.exact_text(p_value anyelement) RETURNS text
@@ -80,7 +80,19 @@ BEGIN
         attribute.attnum,
         attribute.attname::text,
         pg_catalog.format_type(attribute.atttypid, attribute.atttypmod),
-        pg_catalog.format_type(readable.type, NULL),
+        pg_catalog.format_type(readable.type, NULL)
+        || CASE
+            -- Such texts are equal that differ.
+            WHEN
+                attribute.attcollation > 100
+                AND NOT (
+                    SELECT sorting.collisdeterministic
+                    FROM pg_catalog.pg_collation AS sorting
+                    WHERE sorting.oid = attribute.attcollation
+                )
+                THEN ' with a nondeterministic collation'
+            ELSE ''
+        END,
         attribute.attnotnull,
         known.declared,
         known.facts
@@ -397,7 +409,7 @@ BEGIN
             'columns', coalesce(v_columns.source, '{}'),
             'object', p_object
         );
-        -- The columns are what the rule is compiled against; the schema has no part.
+        -- In place of the schema.
         environment := (
             jsonb_build_object('columns', coalesce(v_columns.declared, '{}'))
             || jsonb_strip_nulls(
