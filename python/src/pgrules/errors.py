@@ -172,6 +172,27 @@ class SchemaNotFound(PgRulesError, LookupError):
     default_sqlstate = "RE011"
 
 
+class RuleNotInForce(PgRulesError, LookupError):
+    """At the time asked for, the rule was not yet stored, or it was deleted."""
+
+    default_reason = "the rule was not in force then"
+    default_sqlstate = "RE012"
+
+
+class RuleVersionNotFound(PgRulesError, LookupError):
+    """The rule has no such version, or it is a deletion, which nothing restores."""
+
+    default_reason = "the rule has no such version"
+    default_sqlstate = "RE013"
+
+
+class NotRecorded(PgRulesError, LookupError):
+    """The time asked for is before the tenant's audit begins."""
+
+    default_reason = "what was in force then is not recorded"
+    default_sqlstate = "RE014"
+
+
 class InvalidDerivedFields(PgRulesError, ValueError):
     """Derived fields that cannot be; nothing was stored.
 
