@@ -77,7 +77,8 @@ WHERE NOT EXISTS (
         AND noted.committed_at < 'infinity'
 );
 SELECT throws_ok(
-    'DELETE FROM rules.audit_log', '55000', NULL, 'After it nothing is changed by mistake'
+    'DELETE FROM rules.audit_log', '55000', NULL,
+    'Nothing is changed by mistake after it'
 );
 SELECT throws_ok(
     'DELETE FROM rules.tenant_audit_log', '55000', NULL, 'Also of tenants'
