@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 
 from tests.benchmarks import machine, plots, results
+from tests.benchmarks.document import filled
 from tests.benchmarks.findings import findings
 from tests.benchmarks.measuring import Effort, measure
 from tests.benchmarks.peers.contestant import ContestantError
@@ -26,7 +27,9 @@ from tests.benchmarks.surroundings import Sizes, surroundings
 from tests.benchmarks.workloads import WORKLOADS
 
 _FULL: Final = Sizes()
-_DOCUMENTED: Final = Path(__file__).resolve().parents[2] / "docs/performance"
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_DOCUMENTED: Final = _ROOT / "docs/performance"
+_DOCUMENTS: Final = [_ROOT / "docs/performance.md", _ROOT / "README.md"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,9 +44,9 @@ _DOCUMENTED: Final = Path(__file__).resolve().parents[2] / "docs/performance"
 @click.option(
     "--seconds",
     type=click.FloatRange(0),
-    default=4.0,
+    default=3.0,
     show_default=True,
-    help="Time of each case, after which it gets no more samples; it has one at least.",
+    help="Time of each case, after which it gets no more samples than three.",
 )
 @click.option(
     "--rules",
@@ -63,7 +66,8 @@ _DOCUMENTED: Final = Path(__file__).resolve().parents[2] / "docs/performance"
     "--plots",
     "draws",
     is_flag=True,
-    help="Write results.json and the plots of it to --out.",
+    help="Write results.json and the plots of it to --out; and, where that is"
+    " docs/performance, the figures in docs/performance.md and README.md.",
 )
 @click.option(
     "--redraw", is_flag=True, help="Measure nothing; print and draw --out/results.json."
@@ -111,7 +115,12 @@ def main(
     if draws or redraw:
         out.mkdir(parents=True, exist_ok=True)
         results.write(run, out / "results.json")
-        for path in plots.draw(run, out):
+        written = plots.draw(run, out)
+        if out == _DOCUMENTED:
+            for path in _DOCUMENTS:
+                path.write_text(filled(path.read_text("utf-8"), run), "utf-8")
+            written += _DOCUMENTS
+        for path in written:
             console.print(f"Wrote {path}", markup=False)
 
 

@@ -80,7 +80,8 @@ class Effort:
     rounds: int
     """Samples of each case, at most."""
     seconds: float
-    """A case whose samples took so long gets no more of them, once it has one."""
+    """A case whose samples took so long gets no more of them, once it has three; one
+    that takes three times as long gets no more at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,11 @@ class _Sampler:
             runs += more
         self.repetitions = max(1, round(self.sample_seconds * runs / taken))
 
+    def wants_more(self, seconds: float) -> bool:
+        if not self.samples:
+            return True
+        return self.spent < (seconds if self.samples[2:] else 3 * seconds)
+
     def take(self) -> None:
         seconds = self.case.time(self.repetitions)
         self.spent += seconds
@@ -145,7 +151,7 @@ def measure(workload: Workload, effort: Effort) -> list[Measurement]:
     try:
         for _ in range(effort.rounds):
             for sampler in samplers.values():
-                if not sampler.samples or sampler.spent < effort.seconds:
+                if sampler.wants_more(effort.seconds):
                     sampler.take()
     finally:
         gc.enable()

@@ -243,7 +243,7 @@ def _bars(
     axes.spines["left"].set_visible(False)
     if logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(left, longest * 2.2)
+        axes.set_xlim(left, longest * 3)
         _plain_ticks(axes.xaxis)
         unit += ", logarithmic"
     else:

@@ -78,17 +78,21 @@ ORDER: Final[Facts] = {
         "Channel": "web",
         "Merchant": "m12",
         "Items": 3,
+        "Number": 5_000_000,
     },
 }
 """The fact that rules on orders are evaluated with."""
 
-_NUMBERS: Final = (
+_Field: TypeAlias = tuple[Any, ...]
+_Form: TypeAlias = tuple[tuple[_Field, Operator], ...]
+
+_NUMBERS: Final[tuple[_Field, ...]] = (
     ("Customer", "Age", 18, 90),
     ("Customer", "Orders", 0, 200),
     ("Order", "Total", 1, 2000),
     ("Order", "Items", 1, 30),
 )
-_NAMES: Final = (
+_NAMES: Final[tuple[_Field, ...]] = (
     ("Customer", "Country", ("AT", "CH", "DE", "DK", "ES", "FR", "IT", "NL", "PL")),
     ("Customer", "Tier", ("bronze", "silver", "gold", "platinum")),
     ("Order", "Currency", ("CHF", "DKK", "EUR", "PLN", "USD")),
@@ -97,40 +101,43 @@ _NAMES: Final = (
 )
 
 
-def rule_set(count: int, *, seed: int = 1) -> list[Rule]:
-    """So many different rules, of which one in a hundred matches `ORDER`.
+def rule_set(count: int, *, forms: int = 40, seed: int = 1) -> list[Rule]:
+    """So many rules, of which one in a hundred matches `ORDER`; at least one does.
 
-    At least one does. The same count and seed give the same rules.
+    They are drawn from so many forms, which say what is compared and how; the rules
+    of a form differ in their constants. The same arguments give the same rules.
     """
     chance = random.Random(seed)  # noqa: S311
+    drawn = [_form(chance) for _ in range(forms)]
+    wanted = max(1, count // 100)
     matching = {
-        round((number + 0.5) * count / max(1, count // 100))
-        for number in range(max(1, count // 100))
+        min(count - 1, (2 * n + 1) * count // (2 * wanted)) for n in range(wanted)
     }
-    matching = {min(position, count - 1) for position in matching}
     return [
-        _drawn(chance, wanted=position in matching, number=position)
-        for position in range(count)
+        _of_a_form(chance, drawn, wanted=number in matching, number=number)
+        for number in range(count)
     ]
 
 
 def subscriptions(count: int, *, matching: int = 10) -> Iterator[Rule]:
     """So many rules, of which ``matching`` match `ORDER`, however many there are.
 
-    Nine of ten are of a customer, twice as many of each customer as match; the tenth
-    looks for orders of a narrow range of totals, one of which is that of `ORDER`.
+    Nine of ten are of a customer, twice as many of each customer as match. The tenth
+    is of a narrow range of numbers; these ranges lie side by side, and the number of
+    `ORDER` is in the midst of them.
     """
     of_customer = 2 * (matching - 1)
-    total = ORDER["Order"]["Total"]
+    ranges = count // 10
+    width = 2 * ORDER["Order"]["Number"] // ranges
     for number in range(count):
         rule_id = str(UUID(int=(1 << 96) + number, version=4))
         if number % 10 == 9:
-            low = total if number == 9 else 10_000 + 10 * number
+            low = number // 10 * width
             yield Rule(
                 rule_id,
                 (
-                    Clause("Order", "Total", ">=", low),
-                    Clause("Order", "Total", "<", low + 10),
+                    Clause("Order", "Number", ">=", low),
+                    Clause("Order", "Number", "<", low + width),
                 ),
             )
             continue
@@ -146,22 +153,29 @@ def subscriptions(count: int, *, matching: int = 10) -> Iterator[Rule]:
         )
 
 
-def _drawn(chance: random.Random, *, wanted: bool, number: int) -> Rule:
+def _form(chance: random.Random) -> _Form:
+    """Two or three fields, and how each is compared."""
+    return tuple(
+        (field, chance.choice((">=", "<") if field in _NUMBERS else ("==", "==", "in")))
+        for field in chance.sample((*_NUMBERS, *_NAMES), chance.choice((2, 2, 3)))
+    )
+
+
+def _of_a_form(
+    chance: random.Random, forms: list[_Form], *, wanted: bool, number: int
+) -> Rule:
+    identity = str(UUID(int=chance.getrandbits(96) << 32 | number, version=4))
     while True:
-        fields = chance.sample((*_NUMBERS, *_NAMES), chance.choice((2, 2, 3)))
-        rule = Rule(
-            str(UUID(int=chance.getrandbits(96) << 32 | number, version=4)),
-            tuple(_clause(chance, field) for field in fields),
-        )
+        form = chance.choice(forms)
+        rule = Rule(identity, tuple(_clause(chance, *compared) for compared in form))
         if rule.matches(ORDER) == wanted:
             return rule
 
 
-def _clause(chance: random.Random, field: tuple[Any, ...]) -> Clause:
+def _clause(chance: random.Random, field: _Field, sign: Operator) -> Clause:
     group, name, *domain = field
     if len(domain) == 2:
-        sign: Operator = chance.choice((">=", "<"))
         return Clause(group, name, sign, chance.randint(*domain))
-    if chance.random() < 0.3:
-        return Clause(group, name, "in", tuple(chance.sample(domain[0], 3)))
-    return Clause(group, name, "==", chance.choice(domain[0]))
+    if sign == "in":
+        return Clause(group, name, sign, tuple(chance.sample(domain[0], 3)))
+    return Clause(group, name, sign, chance.choice(domain[0]))

@@ -47,8 +47,7 @@ class Memory:
             engine.add_rule(Rule(UUID(identity), identity, text))
         return lambda facts: [
             str(result.rule_id)
-            for result in engine.evaluate_all(json.loads(facts))
-            if result.matched
+            for result in engine.evaluate_all(json.loads(facts), matched_only=True)
         ]
 
 

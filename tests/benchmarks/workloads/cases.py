@@ -21,9 +21,9 @@ def of_contestant(contestant: Contestant, expected: object, **options: Any) -> C
     return Case(
         run=contestant.run,
         expected=expected,
-        timer=contestant.time,
         **{
             "name": contestant.name,
+            "timer": contestant.time,
             "memory": contestant.memory,
             "prepared": contestant.prepared,
             **options,
