@@ -124,6 +124,18 @@ def _many_rules(run: Run) -> str:
     return _table(heading, rows)
 
 
+def _many_forms(run: Run) -> str:
+    workload = run.workload("many_forms")
+    assert workload is not None
+    return _table(
+        ("", workload.title.split(",")[0], "a rule"),
+        (
+            (_name(case), time_text(case.median), time_text(case.of_a_unit))
+            for case in sorted(workload.cases, key=lambda case: case.median)
+        ),
+    )
+
+
 def _flights(run: Run) -> str:
     workload = run.workload("flights")
     assert workload is not None
@@ -202,6 +214,7 @@ FRAGMENTS: Final[dict[str, Callable[[Run], str]]] = {
     "aims": _aims,
     "one_rule": _one_rule,
     "many_rules": _many_rules,
+    "many_forms": _many_forms,
     "flights": _flights,
     "rule_index": _rule_index,
     "storing": _storing,

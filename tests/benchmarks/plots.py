@@ -307,38 +307,43 @@ def _plot(axes: Axes, line: _Line) -> None:
 def _label_ends(
     axes: Axes, lines: Sequence[_Line], text: Callable[[float], str]
 ) -> None:
-    """Name each line right of the axes, pushed apart where the ends lie close."""
+    """Name each line, right of the axes or where it stops before.
+
+    Labels are pushed apart where ends lie close.
+    """
     axes.figure.canvas.draw()
-    right = max(x for line in lines for x, _ in line.points)
-    ends = []
-    for line in lines:
-        x, y = line.points[-1]
-        _, height = axes.transAxes.inverted().transform(
-            axes.transData.transform((x, y))
-        )
-        ends.append((float(height), line))
+    last = max(x for line in lines for x, _ in line.points)
     gap = 0.21 / axes.get_window_extent().height * axes.figure.dpi
-    places = _spread(sorted(height for height, _ in ends), gap)
-    for (_, line), place in zip(sorted(ends, key=lambda e: e[0]), places, strict=True):
-        x, y = line.points[-1]
-        stopped = "" if x == right else f" (to {int(x):,})"
-        axes.annotate(
-            f"{line.name}  {text(y)}{stopped}",
-            (x, y),
-            xytext=(1.045, place),
-            textcoords=axes.transAxes,
-            va="center",
-            color=DARK if line.colour == GREY else line.colour,
-            fontweight="normal" if line.colour == GREY else "bold",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": "#CCCCCC",
-                "linewidth": 0.7,
-                "shrinkA": 1,
-                "shrinkB": 4,
-            },
-            annotation_clip=False,
-        )
+    for end in sorted({line.points[-1][0] for line in lines}):
+        there = [line for line in lines if line.points[-1][0] == end]
+        there.sort(key=lambda line: line.points[-1][1])
+        at = [_in_axes(axes, line.points[-1]) for line in there]
+        places = _spread([height for _, height in at], gap)
+        for line, place, (across, _) in zip(there, places, at, strict=True):
+            axes.annotate(
+                f"{line.name}  {text(line.points[-1][1])}",
+                line.points[-1],
+                xytext=(1.045 if end == last else across + 0.03, place),
+                textcoords=axes.transAxes,
+                va="center",
+                color=DARK if line.colour == GREY else line.colour,
+                fontweight="normal" if line.colour == GREY else "bold",
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": "#CCCCCC",
+                    "linewidth": 0.7,
+                    "shrinkA": 1,
+                    "shrinkB": 4,
+                },
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                annotation_clip=False,
+            )
+
+
+def _in_axes(axes: Axes, point: tuple[float, float]) -> tuple[float, float]:
+    """Where a point is, as parts of the axes' width and height."""
+    across, up = axes.transAxes.inverted().transform(axes.transData.transform(point))
+    return float(across), float(up)
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:

@@ -33,6 +33,7 @@ from tests.benchmarks.rules import (
     rule_set,
     subscriptions,
 )
+from tests.benchmarks.workloads.rule_index import Needs
 
 ONCE = Effort(rounds=1, seconds=0)
 FACTS = json.dumps(ORDER)
@@ -89,6 +90,16 @@ def test_ten_subscriptions_match_however_many_there_are(count: int) -> None:
     rules = list(subscriptions(count))
     assert len({rule.id for rule in rules}) == count
     assert sum(rule.matches(ORDER) for rule in rules) == 10
+
+
+def test_a_contestant_stops_where_what_it_needs_would_grow_out_of_bounds() -> None:
+    few = Needs(rules=10, prepared=0.5, run=0.0, memory=2**25)
+    many = Needs(rules=1_010, prepared=0.7, run=0.1, memory=2**25)
+    more = many.at(100_010, few)
+    assert more.prepared == pytest.approx(20.5)
+    assert more.memory == 2**25
+    assert more.obstacle() == "would evaluate for 10.0 s"
+    assert many.at(2_010, few).obstacle() is None
 
 
 def test_a_wrong_result_ends_the_run_before_anything_is_timed() -> None:

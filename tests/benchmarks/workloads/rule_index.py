@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 
 COUNTS: Final = (1_000, 100_000, 1_000_000)
 
-# Where a contestant stops: what it would need at the next size, from what it needed
-# at the last, were it to grow in proportion.
+# Where a contestant stops: what it would need at the next size, were that to grow as
+# it did up to the last one.
 _PREPARE_SECONDS: Final = 30.0
 _RUN_SECONDS: Final = 1.0
 _BYTES: Final = 4 << 30
+
+# So many rules tell what a contestant needs anyhow.
+_FEW: Final = 10
 
 # Connections that store at once.
 _LOADERS: Final = 2
@@ -45,24 +48,40 @@ STORED: Final = (1, 200)
 
 
 @dataclass(frozen=True, slots=True)
-class _Needs:
+class Needs:
     """What a contestant needed for so many rules."""
 
     rules: int
     prepared: float
     run: float
-    memory: int
+    memory: float
 
-    def obstacle(self, rules: int) -> str | None:
+    def at(self, rules: int, before: Needs) -> Needs:
+        """What it would need for more, on the line through this and a size before."""
+        times = (rules - self.rules) / (self.rules - before.rules)
+
+        def further(here: float, there: float) -> float:
+            return here + max(0.0, here - there) * times
+
+        return Needs(
+            rules,
+            further(self.prepared, before.prepared),
+            further(self.run, before.run),
+            further(self.memory, before.memory),
+        )
+
+    def obstacle(self) -> str | None:
         """Why it is not asked to take on so many rules; None if it is."""
-        times = rules / self.rules
-        if self.prepared * times > _PREPARE_SECONDS:
-            return f"would compile for {self.prepared * times:,.0f} s"
-        if self.run * times > _RUN_SECONDS:
-            return f"would evaluate for {self.run * times:,.1f} s"
-        if self.memory * times > _BYTES:
-            return f"would take {self.memory * times / 2**30:,.1f} GiB"
+        if self.prepared > _PREPARE_SECONDS:
+            return f"would compile for {self.prepared:,.0f} s"
+        if self.run > _RUN_SECONDS:
+            return f"would evaluate for {self.run:,.1f} s"
+        if self.memory > _BYTES:
+            return f"would take {self.memory / 2**30:,.1f} GiB"
         return None
+
+
+_NOTHING: Final = Needs(0, 0.0, 0.0, 0.0)
 
 
 def workloads(surroundings: Surroundings) -> Generator[Workload, None, None]:
@@ -100,7 +119,7 @@ def workloads(surroundings: Surroundings) -> Generator[Workload, None, None]:
                 for count, seconds in loaded.items()
             ),
         )
-    needs: dict[str, _Needs] = {}
+    needs = {"evaluate_all": [_NOTHING], **_anyhow()}
     for count, tenant_id in tenants.items():
         yield from _beside_peers(surroundings, tenant_id, count, needs)
 
@@ -148,7 +167,7 @@ def _beside_peers(
     surroundings: Surroundings,
     tenant_id: UUID,
     count: int,
-    needs: dict[str, _Needs],
+    needs: dict[str, list[Needs]],
 ) -> Generator[Workload, None, None]:
     """match_rules and all contestants that can be asked to hold so many rules."""
     rules = list(subscriptions(count))
@@ -160,12 +179,12 @@ def _beside_peers(
             cases.append(
                 _statement(surroundings, team, "evaluate_all", tenant_id, expected)
             )
-            needs["evaluate_all"] = _needs(cases[-1], count)
+            needs["evaluate_all"].append(_needs(cases[-1], count))
         for peer in (MEMORY, *PEERS):
-            name = "Engine in memory" if peer is MEMORY else peer.name
+            name = _name(peer)
             if not _stops(name, count, needs, stopped):
                 cases.append(_of_peer(team, peer, name, rules, expected))
-                needs[name] = _needs(cases[-1], count)
+                needs[name].append(_needs(cases[-1], count))
         del rules
         yield Workload(
             f"rule_index {count}",
@@ -175,15 +194,35 @@ def _beside_peers(
         )
 
 
-def _stops(name: str, count: int, needs: dict[str, _Needs], stopped: list[str]) -> bool:
+def _name(peer: Peer) -> str:
+    return "Engine in memory" if peer is MEMORY else peer.name
+
+
+def _anyhow() -> dict[str, list[Needs]]:
+    """What each peer needs for a few rules: to be loaded, above all."""
+    rules = list(subscriptions(20))[:_FEW]
+    needs = {}
+    for peer in (MEMORY, *PEERS):
+        with Team() as team:
+            case = _of_peer(team, peer, _name(peer), rules, _matching(rules))
+            needs[_name(peer)] = [_needs(case, _FEW)]
+    return needs
+
+
+def _stops(
+    name: str, count: int, needs: dict[str, list[Needs]], stopped: list[str]
+) -> bool:
     """Whether a contestant is not asked to hold so many rules; says why, once."""
     if count == COUNTS[0]:
         return False
-    needed = needs.pop(name, None)
-    obstacle = needed.obstacle(count) if needed else None
+    if name not in needs:
+        return True
+    *_, before, last = needs[name]
+    obstacle = last.at(count, before).obstacle()
     if obstacle:
         stopped.append(f"{name} {obstacle}.")
-    return needed is None or obstacle is not None
+        del needs[name]
+    return obstacle is not None
 
 
 def _statement(
@@ -214,11 +253,11 @@ def _of_peer(
     return of_contestant(contestant, expected, name=name, compared_to="match_rules")
 
 
-def _needs(case: Case, count: int) -> _Needs:
+def _needs(case: Case, count: int) -> Needs:
     """What it needed to prepare, the first time included, and then to run."""
     first, run = case.time(1), case.time(1)
     assert case.memory is not None
-    return _Needs(count, (case.prepared or 0.0) + first, run, case.memory() or 0)
+    return Needs(count, (case.prepared or 0.0) + first, run, case.memory() or 0)
 
 
 # ---------------------------------------------------------------- storing
