@@ -768,6 +768,7 @@ def _rule_set(
     )
     if key is not None:
         _rule_sets.put(key, document, rules)
+        _programs.resize(_rule_sets.programs_left)
     return rules
 
 
@@ -832,7 +833,7 @@ if TYPE_CHECKING:
 
     from .rule_set import RuleSet
 
-# Some 100 MB at the most; ten thousand rules of ten nodes.
+# Some 80 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000
 
 # A refusal is kept too: a rule that stopped compiling must not cost a compilation
@@ -908,15 +909,23 @@ class ProgramCache:
             entry = self._compile(text, environment)
             self._entries[key] = entry
             self.nodes += entry[1]
-            while self.nodes > self.capacity and len(self._entries) > 1:
-                _, (_, freed) = self._entries.popitem(last=False)
-                self.nodes -= freed
+            self._forget()
         else:
             self._entries.move_to_end(key)
         outcome = entry[0]
         if isinstance(outcome, InvalidExpression):
             raise outcome.with_traceback(None)
         return outcome
+
+    def resize(self, capacity: int) -> None:
+        """Keep so many nodes from now on."""
+        self.capacity = capacity
+        self._forget()
+
+    def _forget(self) -> None:
+        while self.nodes > self.capacity and len(self._entries) > 1:
+            _, (_, freed) = self._entries.popitem(last=False)
+            self.nodes -= freed
 
     @staticmethod
     def _compile(
@@ -933,7 +942,7 @@ class RuleSetCache:
     """Rule sets by a key that stands for their rules, least recently used out.
 
     The environment's document is part of the key. A set beyond the capacity is not
-    kept.
+    kept. What the sets weigh, the programs of a session may not: see ``programs_left``.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -943,6 +952,11 @@ class RuleSetCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def programs_left(self) -> int:
+        """Nodes of programs that the sets leave room for; theirs take half as much."""
+        return CAPACITY - self.nodes // 2
 
     def get(self, key: str, document: str) -> RuleSet | None:
         """The rule set of this key and environment, if it is kept."""
@@ -11636,6 +11650,10 @@ def _undecided(*_: Any) -> int:
     return UNDECIDED
 
 
+def _ignore(_: int) -> None:
+    """Take a position of which nothing more is to be said."""
+
+
 class RuleSet:
     """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache.
 
@@ -11690,7 +11708,8 @@ class RuleSet:
                 _give_way(interrupted)
                 group.compile()
             else:
-                self.nodes += group.nodes
+                # They keep a function of their own, but neither tree nor closures.
+                self.nodes += group.nodes // 2
 
     @staticmethod
     def _place(
@@ -11740,6 +11759,8 @@ class RuleSet:
     ) -> Outcomes:
         matched: list[int] = []
         doubts = list(self._others)
+        doubt = doubts.append
+        absent = _ignore if matched_only else doubt
         patience = _PATIENCE
         for group in self._groups:
             _give_way(interrupted)
@@ -11752,7 +11773,7 @@ class RuleSet:
                 group.compile()
             assert group.function is not None
             status = group.function(
-                variables, group.rows, matched.append, doubts.append, interrupted
+                variables, group.rows, matched.append, doubt, absent, interrupted
             )
             if status == UNDECIDED or (status == ABSENT and not matched_only):
                 doubts += group.positions
@@ -12017,7 +12038,7 @@ function that loops over *rows*, which are a position and the expression's const
 What all of them read is read once, in front of the loop. Of ``User.Age >= 18 &&
 Order.Country == "DE"``, and others like it, the shape is, in short::
 
-    def generated(variables, rows, add, doubt, interrupted):
+    def generated(variables, rows, add, doubt, absent, interrupted):
         t1 = variables["User"]["Age"]
         t2 = variables["Order"]["Country"]
         for position, k0 in rows_under(rows, t2):
@@ -12026,9 +12047,10 @@ Order.Country == "DE"``, and others like it, the shape is, in short::
 
 ``add`` takes the position of an expression whose value is true. ``doubt`` takes that of
 one which only the closures can evaluate, see ``codegen``; so does the caller with all
-of them when the function returns `UNDECIDED`. It returns `ABSENT` where something that
-each expression needs to be true is not in the facts: then none is true, and which of
-them fail, the closures know. All others are not true, and do not fail.
+of them when the function returns `UNDECIDED`. ``absent`` takes that of one which is not
+true, as something that it needs to be true is not in the facts; whether it fails, the
+closures know. For all of them the function returns `ABSENT`. Expressions of which
+nothing is said are not true, and do not fail.
 
 Where a clause compares a path with a constant, rows come in a dict under that constant,
 and the others are never looked at. That is exact, errors included: a conjunction with a
@@ -12050,6 +12072,7 @@ from .checked import (
     Invoke,
     Loop,
     MakeList,
+    PairLoop,
     Variable,
 )
 from .codegen import (
@@ -12139,13 +12162,18 @@ class _Shaper(Generator):
         names = ", ".join(["position", *self.constants()])
         source = "\n".join(
             [
-                "def generated(variables, rows, add, doubt, interrupted):",
+                "def generated(variables, rows, add, doubt, absent, interrupted):",
                 *head,
                 f"    for ({names},) in {rows}:",
                 "        try:",
                 *self.interruptions(),
                 *self.preparations(slots),
                 *self.lines,
+                *(
+                    ["        except KeyError:", "            absent(position)"]
+                    if all(map(_is_strict, left))
+                    else []
+                ),
                 "        except Exception:",
                 "            doubt(position)",
                 "    return 0",
@@ -12255,10 +12283,7 @@ class _Shaper(Generator):
         if alone and clauses:
             (clause,) = clauses
             if isinstance(clause, Chain):
-                for operand in clause.operands:
-                    self.write(f"if {self.truth(operand)}:")
-                    self.write("    add(position)")
-                    self.write("    continue")
+                self.alternatives(clause)
                 return
             code = self.expression(clause)
             test = "" if code.kind == "bool" else " is True"
@@ -12269,6 +12294,27 @@ class _Shaper(Generator):
             self.write(f"if not {self.truth(clause)}:")
             self.write("    continue")
         self.write("add(position)")
+
+    def alternatives(self, clause: Chain) -> None:
+        """Write the statements for clauses of which one has to be true."""
+        self.write("lacking = False")
+        for operand in clause.operands:
+            strict = _is_strict(operand)
+            known = dict(self.known)
+            if strict:
+                self.write("try:")
+                self.indent += 1
+            self.write(f"if {self.truth(operand)}:")
+            self.write("    add(position)")
+            self.write("    continue")
+            if strict:
+                # It may have ended anywhere, before a name was bound.
+                self.known = known
+                self.indent -= 1
+                self.write("except KeyError:")
+                self.write("    lacking = True")
+        self.write("if lacking:")
+        self.write("    absent(position)")
 
 
 def _clauses(tree: Checked) -> Iterator[Checked]:
@@ -12300,6 +12346,15 @@ def _needed(node: Checked) -> Iterator[Checked]:
         yield from _needed(node.condition)
     elif type(node) is Loop:
         yield from _needed(node.range)
+
+
+def _is_strict(node: Checked) -> bool:
+    """Whether a node has no value where any part of it that is evaluated has none."""
+    return not any(
+        isinstance(part, Chain | Loop | PairLoop)
+        or (isinstance(part, Invoke) and part.function.deferred is not None)
+        for part in walk(node)
+    )
 
 
 def _is_parameter(node: Checked) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pgrules.cel import CelError, Environment, compile_expression
 from pgrules.cel.activation import activate, compile_derived
-from pgrules.cel.cache import RuleSetCache
+from pgrules.cel.cache import CAPACITY, ProgramCache, RuleSetCache
 from pgrules.cel.errors import Interrupted
 from pgrules.cel.limits import Limits
 from pgrules.cel.rule_set import RuleSet
@@ -96,6 +96,32 @@ class TestKeys:
 
 
 class TestErrors:
+    def test_without_a_field_that_it_needs_no_rule_matches(self) -> None:
+        """And none is evaluated by its closures to find that out."""
+        compiled: list[str] = []
+
+        def compile_(text: str) -> Program:
+            compiled.append(text)
+            return compile_expression(text)
+
+        rules = rule_set(
+            "a.b > 1 && a.c > 1",
+            "a.d > 1 ? a.b > 1 : a.b > 2",
+            "a.b > 1 || a.c > 1",
+            "a.c in ['x'] || a.c == 1",
+            compile_=compile_,
+        )
+        del compiled[:]
+        assert rules.evaluate({"a": {"d": 1}}, matched_only=True) == ([], {})
+        assert compiled == []
+        assert list(rules.evaluate({"a": {"d": 1}}).errors) == [0, 1, 2, 3]
+
+    def test_an_alternative_that_lacks_a_field_does_not_hide_another(self) -> None:
+        rules = rule_set("a.b == 1 || a.b == 2 || c == 3", "a.b == 1 || c == 4")
+        assert matches(rules, a={}, c=3) == ["a.b == 1 || a.b == 2 || c == 3"]
+        assert matches(rules, a={"b": 1}) == rules.expressions
+        assert matches(rules, a={"b": 2}, c=4) == rules.expressions
+
     def test_a_rule_that_fails_has_its_own_error(self) -> None:
         rules = rule_set("a.b > 1", "a.b > 2", "1 / c > 0", "a.b == 1 || d > 1")
         _, errors = rules.evaluate({"a": {}, "c": 0, "d": 0})
@@ -312,3 +338,16 @@ class TestCache:
         for nodes in (4, 6):
             cache.put("key", "{}", self.of_size(nodes))
         assert (len(cache), cache.nodes) == (1, 6)
+
+    def test_what_sets_weigh_programs_do_not(self) -> None:
+        """Both together stay below what programs alone may weigh."""
+        sets, programs = RuleSetCache(capacity=2 * CAPACITY), ProgramCache()
+        for n in range(10):
+            programs.program(f"a == {n}", "{}", Environment())
+        assert programs.nodes == 30
+        sets.put("key", "{}", self.of_size(2 * (CAPACITY - 15)))
+        programs.resize(sets.programs_left)
+        assert programs.nodes == 15
+        sets.put("key", "{}", self.of_size(2))
+        programs.resize(sets.programs_left)
+        assert programs.capacity == CAPACITY - 1

@@ -569,6 +569,7 @@ def _rule_set(
     )
     if key is not None:
         _rule_sets.put(key, document, rules)
+        _programs.resize(_rule_sets.programs_left)
     return rules
 
 

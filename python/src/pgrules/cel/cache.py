@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .rule_set import RuleSet
 
-# Some 100 MB at the most; ten thousand rules of ten nodes.
+# Some 80 MB at the most; ten thousand rules of ten nodes.
 CAPACITY = 100_000
 
 # A refusal is kept too: a rule that stopped compiling must not cost a compilation
@@ -97,15 +97,23 @@ class ProgramCache:
             entry = self._compile(text, environment)
             self._entries[key] = entry
             self.nodes += entry[1]
-            while self.nodes > self.capacity and len(self._entries) > 1:
-                _, (_, freed) = self._entries.popitem(last=False)
-                self.nodes -= freed
+            self._forget()
         else:
             self._entries.move_to_end(key)
         outcome = entry[0]
         if isinstance(outcome, InvalidExpression):
             raise outcome.with_traceback(None)
         return outcome
+
+    def resize(self, capacity: int) -> None:
+        """Keep so many nodes from now on."""
+        self.capacity = capacity
+        self._forget()
+
+    def _forget(self) -> None:
+        while self.nodes > self.capacity and len(self._entries) > 1:
+            _, (_, freed) = self._entries.popitem(last=False)
+            self.nodes -= freed
 
     @staticmethod
     def _compile(
@@ -122,7 +130,7 @@ class RuleSetCache:
     """Rule sets by a key that stands for their rules, least recently used out.
 
     The environment's document is part of the key. A set beyond the capacity is not
-    kept.
+    kept. What the sets weigh, the programs of a session may not: see ``programs_left``.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -132,6 +140,11 @@ class RuleSetCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def programs_left(self) -> int:
+        """Nodes of programs that the sets leave room for; theirs take half as much."""
+        return CAPACITY - self.nodes // 2
 
     def get(self, key: str, document: str) -> RuleSet | None:
         """The rule set of this key and environment, if it is kept."""

@@ -5,7 +5,7 @@ function that loops over *rows*, which are a position and the expression's const
 What all of them read is read once, in front of the loop. Of ``User.Age >= 18 &&
 Order.Country == "DE"``, and others like it, the shape is, in short::
 
-    def generated(variables, rows, add, doubt, interrupted):
+    def generated(variables, rows, add, doubt, absent, interrupted):
         t1 = variables["User"]["Age"]
         t2 = variables["Order"]["Country"]
         for position, k0 in rows_under(rows, t2):
@@ -14,9 +14,10 @@ Order.Country == "DE"``, and others like it, the shape is, in short::
 
 ``add`` takes the position of an expression whose value is true. ``doubt`` takes that of
 one which only the closures can evaluate, see ``codegen``; so does the caller with all
-of them when the function returns `UNDECIDED`. It returns `ABSENT` where something that
-each expression needs to be true is not in the facts: then none is true, and which of
-them fail, the closures know. All others are not true, and do not fail.
+of them when the function returns `UNDECIDED`. ``absent`` takes that of one which is not
+true, as something that it needs to be true is not in the facts; whether it fails, the
+closures know. For all of them the function returns `ABSENT`. Expressions of which
+nothing is said are not true, and do not fail.
 
 Where a clause compares a path with a constant, rows come in a dict under that constant,
 and the others are never looked at. That is exact, errors included: a conjunction with a
@@ -38,6 +39,7 @@ from .checked import (
     Invoke,
     Loop,
     MakeList,
+    PairLoop,
     Variable,
 )
 from .codegen import (
@@ -127,13 +129,18 @@ class _Shaper(Generator):
         names = ", ".join(["position", *self.constants()])
         source = "\n".join(
             [
-                "def generated(variables, rows, add, doubt, interrupted):",
+                "def generated(variables, rows, add, doubt, absent, interrupted):",
                 *head,
                 f"    for ({names},) in {rows}:",
                 "        try:",
                 *self.interruptions(),
                 *self.preparations(slots),
                 *self.lines,
+                *(
+                    ["        except KeyError:", "            absent(position)"]
+                    if all(map(_is_strict, left))
+                    else []
+                ),
                 "        except Exception:",
                 "            doubt(position)",
                 "    return 0",
@@ -243,10 +250,7 @@ class _Shaper(Generator):
         if alone and clauses:
             (clause,) = clauses
             if isinstance(clause, Chain):
-                for operand in clause.operands:
-                    self.write(f"if {self.truth(operand)}:")
-                    self.write("    add(position)")
-                    self.write("    continue")
+                self.alternatives(clause)
                 return
             code = self.expression(clause)
             test = "" if code.kind == "bool" else " is True"
@@ -257,6 +261,27 @@ class _Shaper(Generator):
             self.write(f"if not {self.truth(clause)}:")
             self.write("    continue")
         self.write("add(position)")
+
+    def alternatives(self, clause: Chain) -> None:
+        """Write the statements for clauses of which one has to be true."""
+        self.write("lacking = False")
+        for operand in clause.operands:
+            strict = _is_strict(operand)
+            known = dict(self.known)
+            if strict:
+                self.write("try:")
+                self.indent += 1
+            self.write(f"if {self.truth(operand)}:")
+            self.write("    add(position)")
+            self.write("    continue")
+            if strict:
+                # It may have ended anywhere, before a name was bound.
+                self.known = known
+                self.indent -= 1
+                self.write("except KeyError:")
+                self.write("    lacking = True")
+        self.write("if lacking:")
+        self.write("    absent(position)")
 
 
 def _clauses(tree: Checked) -> Iterator[Checked]:
@@ -288,6 +313,15 @@ def _needed(node: Checked) -> Iterator[Checked]:
         yield from _needed(node.condition)
     elif type(node) is Loop:
         yield from _needed(node.range)
+
+
+def _is_strict(node: Checked) -> bool:
+    """Whether a node has no value where any part of it that is evaluated has none."""
+    return not any(
+        isinstance(part, Chain | Loop | PairLoop)
+        or (isinstance(part, Invoke) and part.function.deferred is not None)
+        for part in walk(node)
+    )
 
 
 def _is_parameter(node: Checked) -> bool:
