@@ -11,7 +11,7 @@ SET LOCAL ROLE rules_owner;
 CREATE FUNCTION rules_internal.match_batch(
     p_tenant_id uuid, p_operation text, p_facts jsonb[], p_subjects text[]
 ) RETURNS TABLE (element integer, rule_id uuid, rule_name text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 AS $function$
 DECLARE
     v_elements integer[];
@@ -64,7 +64,7 @@ element is. Raises RE030.';
 
 CREATE FUNCTION rules.match_rules_batch(facts jsonb[])
 RETURNS TABLE (element integer, rule_id uuid, rule_name text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 AS $function$
 DECLARE
     v_tenant constant uuid := rules.current_tenant_id();

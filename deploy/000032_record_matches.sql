@@ -266,7 +266,7 @@ BEGIN
             GROUP BY (number - 1) / 100, size / 1000000
             ORDER BY min(number)
         ),
-        matched AS (
+        matched AS MATERIALIZED (
             SELECT
                 batch.numbers[matching.element] AS number,
                 batch.subjects[matching.element] AS subject,
@@ -404,9 +404,11 @@ $function$;
 COMMENT ON FUNCTION rules_internal.same_key(regclass, text[]) IS
 'The condition that row "former" of a table of matches is of row "gone".';
 
+-- Compiling the query takes longer than most statements.
 CREATE FUNCTION rules.record_matches() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $function$
 DECLARE
     v_table constant regclass := TG_RELID;

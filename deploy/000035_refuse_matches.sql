@@ -7,9 +7,11 @@ BEGIN;
 
 SET LOCAL ROLE rules_owner;
 
+-- Compiling the query takes longer than most statements.
 CREATE FUNCTION rules.refuse_matches() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $function$
 DECLARE
     v_table constant regclass := TG_RELID;

@@ -54,7 +54,7 @@ BEGIN
             ),
             (
                 'rules.record_matches()',
-                'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
+                'plpgsql VOLATILE search_path=pg_catalog, pg_temp jit=off',
                 'rules_owner',
                 'rules_app, rules_tenant'
             )
