@@ -45,9 +45,11 @@ USING (true)
 WITH CHECK (true);
 
 CREATE FUNCTION rules_internal.environment(p_tenant_id uuid) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
-    SELECT coalesce(
+BEGIN
+    -- Here the plan is kept; a function in SQL would plan on every call.
+    RETURN coalesce(
         (
             SELECT environment.document
             FROM rules_internal.environments AS environment
@@ -55,6 +57,7 @@ AS $function$
         ),
         '{}'
     );
+END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.environment(uuid) IS

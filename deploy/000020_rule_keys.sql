@@ -345,6 +345,8 @@ CREATE FUNCTION rules_internal.candidate_rules(
 ) RETURNS TABLE (element integer, rule_id uuid)
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET enable_seqscan = off
+-- Planning for the very arrays takes longer than looking up.
+SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
     v_asked record;
@@ -361,7 +363,11 @@ BEGIN
     IF v_asked.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(
             p_operation,
-            p_subjects[(v_asked.failure ->> 'element')::integer],
+            CASE
+                WHEN p_subjects IS NULL
+                    THEN 'Element ' || (v_asked.failure ->> 'element') || '.'
+                ELSE p_subjects[(v_asked.failure ->> 'element')::integer]
+            END,
             v_asked.failure
         );
     END IF;
@@ -417,7 +423,7 @@ COMMENT ON FUNCTION rules_internal.candidate_rules(uuid, text, jsonb[], text[]) 
 'The rules of a tenant that may match each of the facts, none of which is NULL; all
 that match are among them. The element counts from 1, and is NULL for rules that may
 match any. A rule may be deleted or inactive. For an error p_operation is what failed,
-and p_subjects what each element is. Raises RE030.';
+and p_subjects what each element is, NULL for its number. Raises RE030.';
 
 REVOKE ALL ON FUNCTION
 rules_internal.delete_rule_keys(uuid, uuid[]),

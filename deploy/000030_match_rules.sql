@@ -10,6 +10,7 @@ CREATE FUNCTION rules_internal.rules_by_id(p_tenant_id uuid, p_rule_ids uuid[])
 RETURNS TABLE (id uuid, name varchar, expression text, created_at timestamptz)
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
 AS $function$
 BEGIN
     -- Each by the primary key, however many or few rules a tenant is thought to have;

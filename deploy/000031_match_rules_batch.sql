@@ -45,11 +45,7 @@ BEGIN
         v_candidates
     );
     IF v_outcome.failure IS NOT NULL THEN
-        PERFORM rules_internal.raise_failure(
-            p_operation,
-            p_subjects[(v_outcome.failure ->> 'element')::integer],
-            v_outcome.failure
-        );
+        PERFORM rules_internal.raise_failure(p_operation, NULL, v_outcome.failure);
     END IF;
     RETURN QUERY
     SELECT matching.element, v_ids[matching.rule], v_names[matching.rule]
@@ -60,7 +56,7 @@ $function$;
 COMMENT ON FUNCTION rules_internal.match_batch(uuid, text, jsonb[], text[]) IS
 'The active rules of a tenant that match each of the facts, none of which is NULL, found
 by their access keys. For an error p_operation is what failed, and p_subjects what each
-element is. Raises RE030.';
+element is, NULL for its number. Raises RE030.';
 
 CREATE FUNCTION rules.match_rules_batch(facts jsonb[])
 RETURNS TABLE (element integer, rule_id uuid, rule_name text)
@@ -93,10 +89,7 @@ BEGIN
         v_tenant,
         'cannot match the rules',
         match_rules_batch.facts,
-        ARRAY(
-            SELECT 'Element ' || number || '.'
-            FROM generate_series(1, cardinality(match_rules_batch.facts)) AS number
-        )
+        NULL
     ) AS matching;
 END;
 $function$;

@@ -126,7 +126,7 @@ BEGIN
             VALUES
             (
                 'rules_internal.environment(uuid)',
-                'sql STABLE PARALLEL SAFE',
+                'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',
                 'rules_app, rules_tenant'
             ),

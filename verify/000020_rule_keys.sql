@@ -300,7 +300,8 @@ BEGIN
             ),
             (
                 'rules_internal.candidate_rules(uuid,text,jsonb[],text[])',
-                'plpgsql STABLE PARALLEL SAFE enable_seqscan=off',
+                'plpgsql STABLE PARALLEL SAFE enable_seqscan=off '
+                'plan_cache_mode=force_generic_plan',
                 'rules_owner',
                 'rules_app, rules_tenant'
             )

@@ -17,7 +17,8 @@ BEGIN
             VALUES
             (
                 'rules_internal.rules_by_id(uuid,uuid[])',
-                'plpgsql STABLE PARALLEL SAFE enable_seqscan=off',
+                'plpgsql STABLE PARALLEL SAFE enable_seqscan=off '
+                'plan_cache_mode=force_generic_plan',
                 'rules_owner',
                 'rules_app, rules_tenant'
             ),
