@@ -380,7 +380,6 @@ def access_keys(
     Of each entry the rule's number from 1, term, low and high; then the shapes that
     are not among the known ``shapes``. A rule that does not compile has no entries.
     """
-    from .key_index import Shapes
     from .keys import access_keys as derive
 
     rules: list[int] = []
@@ -388,7 +387,7 @@ def access_keys(
     lows: list[int | None] = []
     highs: list[int | None] = []
     try:
-        known = Shapes(shapes)
+        known = _known_shapes(shapes)
         for number, expression in enumerate(expressions, 1):
             program = _sound(expression, environment)
             if program is None:
@@ -400,9 +399,10 @@ def access_keys(
                 lows.append(low)
                 highs.append(high)
             _give_way()
+        added = _keep_shapes(shapes, known)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, None, None, _failure(failure)
-    return rules, terms, lows, highs, known.added, None
+    return rules, terms, lows, highs, added, None
 
 
 def described_keys(expression: str, environment: str) -> tuple[str | None, str | None]:
@@ -453,23 +453,34 @@ def questions(
                     lists[0].append(element)
                     lists[1].append(term)
                     lists[2].append(value)
+        _keep_shapes(shapes, known)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         nothing: _Asked = ([], [], [])
         return [], [], *nothing, *nothing, _failure(failure, element=element)
     return *plain, *above, *below, None
 
 
-# Those of the last call, in most sessions of one tenant.
+# Those of the last call, in most sessions of one tenant, by their texts.
 _shapes: tuple[list[str], Shapes] | None = None
 
 
 def _known_shapes(texts: list[str]) -> Shapes:
-    global _shapes  # noqa: PLW0603 - one value, replaced as a whole
-    if _shapes is None or _shapes[0] != texts:
-        from .key_index import Shapes
+    """The shapes of these texts, for which :func:`_keep_shapes` has to be called."""
+    global _shapes
+    last, _shapes = _shapes, None
+    if last is not None and last[0] == texts:
+        return last[1]
+    from .key_index import Shapes
 
-        _shapes = texts, Shapes(texts)
-    return _shapes[1]
+    return Shapes(texts)
+
+
+def _keep_shapes(texts: list[str], shapes: Shapes) -> list[str]:
+    """Keep shapes for the next call; gives the texts of those that were added."""
+    global _shapes  # noqa: PLW0603 - one value, replaced as a whole
+    added, shapes.added = shapes.added, []
+    _shapes = [*texts, *added], shapes
+    return added
 
 
 # Facts between the question which rules may match and the evaluation of those: the
@@ -8158,6 +8169,8 @@ class Shapes:
         """
         if keys.always:
             return {Entry(ALWAYS)}
+        if len(keys.alternatives) == 1:
+            return {self._entry(keys.alternatives[0])}
         return {self._entry(key) for key in keys.alternatives}
 
     def _entry(self, key: Key) -> Entry:
@@ -8173,13 +8186,11 @@ class Shapes:
 
     def _suitable(self, key: Key) -> tuple[Key, Shape]:
         """The key, or a wider one where there are too many shapes already."""
+        shape = _shape(key)
+        if shape in self.levels:
+            return key, shape
         for found, most in _coarser(key):
-            within = found.within
-            shape = Shape(
-                tuple([equal.attribute for equal in found.equals]),
-                within and within.attribute,
-                within.kind if within else "",
-            )
+            shape = _shape(found)
             if shape in self.levels or len(self.levels) < most:
                 return found, shape
         raise AssertionError("the widest shape is always taken")
@@ -8228,6 +8239,14 @@ class Shapes:
                 node = _node(position, level)
                 asking = asked.above if position >= node else asked.below
                 asking.extend((_term(seed, each, node), position) for each in values)
+
+
+def _shape(key: Key) -> Shape:
+    within = key.within
+    equals = tuple([equal.attribute for equal in key.equals])
+    if within is None:
+        return Shape(equals)
+    return Shape(equals, within.attribute, within.kind)
 
 
 def _attribute(parts: list[str | int | None]) -> Attribute:
@@ -8581,21 +8600,40 @@ _LONGEST_PATH = 400
 
 
 class Equal(NamedTuple):
-    """A field that has a value, in its canonical form; ``text`` is for people."""
+    """A field that has a value, in its canonical form; ``constant`` is for people."""
 
     attribute: Attribute
     value: bytes
-    text: str
+    constant: Value
+
+    def __str__(self) -> str:
+        path, reading, prefix = self.attribute
+        if reading == "there":
+            return f"has({written_path(path)})"
+        if prefix:
+            return f"{written_path(path)}.startsWith({written(self.constant)})"
+        return f"{written_path(path)} == {written(self.constant)}"
 
 
 class Range(NamedTuple):
-    """A field whose coordinate lies between two, both included."""
+    """A field whose coordinate lies between two, both included.
+
+    ``comparisons`` are the operators and constants of which they are the ends, for
+    people.
+    """
 
     attribute: Attribute
     kind: str
     low: int
     high: int
-    text: str
+    comparisons: tuple[tuple[str, Value], ...]
+
+    def __str__(self) -> str:
+        path = written_path(self.attribute.path)
+        return " and ".join(
+            f"{path} {operator} {written(constant)}"
+            for operator, constant in self.comparisons
+        )
 
 
 class Key(NamedTuple):
@@ -8605,10 +8643,8 @@ class Key(NamedTuple):
     within: Range | None = None
 
     def __str__(self) -> str:
-        texts = [equal.text for equal in self.equals]
-        if self.within is not None:
-            texts.append(self.within.text)
-        return " and ".join(texts)
+        parts = self.equals if self.within is None else (*self.equals, self.within)
+        return " and ".join(map(str, parts))
 
 
 class Keys(NamedTuple):
@@ -8842,6 +8878,11 @@ class _Derivation:
 
     def compared(self, operator: str, node: Invoke, scope: _Scope) -> Keys:
         left, right = node.arguments
+        if type(right) is Constant:
+            constant = _Part(right, scope)
+            return _any(
+                [self.pair(operator, o, constant) for o in self.operands(left, scope)]
+            )
         found = []
         for one in self.operands(left, scope):
             for other in self.operands(right, scope):
@@ -8983,6 +9024,9 @@ class _Derivation:
         have for it or else its expression. What is neither stays the node itself.
         """
         self.spend()
+        plain = self.plain(node)
+        if plain is not None:
+            return [plain]
         match node:
             case Variable(name=name):
                 field = self.derived.get(name)
@@ -9008,6 +9052,31 @@ class _Derivation:
             case Invoke():
                 return self.computed(node, scope)
         return [_Part(node, scope)]
+
+    def plain(self, node: Checked) -> _Place | None:
+        """The place of a path such as ``a.b.c``, which most operands are."""
+        names: list[str] = []
+        conversion = None
+        while type(node) is Field and not node.test:
+            if node.conversion is not None:
+                if names:
+                    return None
+                conversion = node.conversion
+            names.append(node.name)
+            node = node.operand
+        if (
+            type(node) is not Variable
+            or node.fallback is not None
+            or node.conversion is not None
+            or node.name in self.derived
+        ):
+            return None
+        names.append(node.name)
+        if len(names) > 1 and sum(map(len, names)) > _LONGEST_PATH:
+            return None
+        reading = "value" if conversion is None else _READINGS.get(conversion)
+        path = tuple(reversed(names))
+        return _Place(path, path, reading or "value", opaque=reading is None)
 
     def selected(
         self,
@@ -9139,7 +9208,7 @@ def _one(equal: Equal) -> Keys:
 
 
 def _there(path: Path) -> Keys:
-    return _one(Equal(Attribute(path, "there"), b"", f"has({written_path(path)})"))
+    return _one(Equal(Attribute(path, "there"), b"", None))
 
 
 def _says_nothing(place: _Place) -> bool:
@@ -9157,8 +9226,7 @@ def _equal(place: _Place, value: Value) -> Keys:
         or (place.reading != reading and value is not None)
     ):
         return _there(place.needed)
-    text = f"{written_path(place.path)} == {written(value)}"
-    return _one(Equal(Attribute(place.path, reading), found, text))
+    return _one(Equal(Attribute(place.path, reading), found, value))
 
 
 def _ordered(place: _Place, operator: str, value: Value) -> Keys:
@@ -9169,9 +9237,8 @@ def _ordered(place: _Place, operator: str, value: Value) -> Keys:
     kind, position = found
     symbol = _SYMBOLS[operator]
     low, high = (LOWEST, position) if symbol[0] == "<" else (position, HIGHEST)
-    text = f"{written_path(place.path)} {symbol} {written(value)}"
     attribute = Attribute(place.path, place.reading)
-    return Keys((Key((), Range(attribute, kind, low, high, text)),))
+    return Keys((Key((), Range(attribute, kind, low, high, ((symbol, value),))),))
 
 
 def _prefix(place: _Place, prefix: str) -> Keys:
@@ -9180,8 +9247,7 @@ def _prefix(place: _Place, prefix: str) -> Keys:
     found = canonical(cut)
     if _says_nothing(place) or not cut or place.reading != "value" or found is None:
         return _there(place.needed)
-    text = f"{written_path(place.path)}.startsWith({written(cut)})"
-    return _one(Equal(Attribute(place.path, "value", len(cut)), found, text))
+    return _one(Equal(Attribute(place.path, "value", len(cut)), found, cut))
 
 
 def _decided(operator: str, left: Value, right: Value) -> Keys:
@@ -9198,6 +9264,9 @@ def _decided(operator: str, left: Value, right: Value) -> Keys:
 
 def _any(found: Iterable[Keys]) -> Keys:
     """The keys of a disjunction: all of them."""
+    found = list(found)
+    if len(found) == 1:
+        return found[0]
     alternatives: dict[Key, None] = {}
     for keys in found:
         if keys.always:
@@ -9205,9 +9274,7 @@ def _any(found: Iterable[Keys]) -> Keys:
         alternatives.update(dict.fromkeys(keys.alternatives))
     if len(alternatives) > MOST_KEYS:
         alternatives = {
-            Key(
-                (Equal(Attribute(path, "there"), b"", f"has({written_path(path)})"),)
-            ): None
+            Key((Equal(Attribute(path, "there"), b"", None),)): None
             for path in map(first_path, alternatives)
         }
     if len(alternatives) > MOST_KEYS:
@@ -9228,12 +9295,19 @@ def _all(found: list[Keys]) -> Keys:
     """The keys of a conjunction: the best, joined with others where that is cheap."""
     if NEVER in found:
         return NEVER
-    useful = sorted((keys for keys in found if not keys.always), key=_rank)
+    useful = [keys for keys in found if not keys.always]
     if not useful:
         return found[0] if found else _TRUE
+    if len(useful) == 1:
+        return useful[0]
+    useful.sort(key=_rank)
     best, *others = useful
     for keys in others:
         if len(best.alternatives) * len(keys.alternatives) > _MOST_JOINED:
+            continue
+        if len(best.alternatives) == len(keys.alternatives) == 1:
+            both = _joined(best.alternatives[0], keys.alternatives[0])
+            best = NEVER if both is None else Keys((both,))
             continue
         joined = [
             both
@@ -9246,6 +9320,8 @@ def _all(found: list[Keys]) -> Keys:
 
 
 def _rank(keys: Keys) -> tuple[int, int]:
+    if len(keys.alternatives) == 1:
+        return rank(keys.alternatives[0]), 1
     worst = max(map(rank, keys.alternatives), default=0)
     return worst, len(keys.alternatives)
 
@@ -9255,8 +9331,9 @@ _WEAK = 50
 
 def rank(key: Key) -> int:
     """How many facts a key is taken to hold in: the lower, the fewer."""
-    found = min((_rank_of_equal(equal) for equal in key.equals), default=100)
-    within = key.within
+    found, within = 100, key.within
+    for equal in key.equals:
+        found = min(found, _rank_of_equal(equal))
     if within is not None:
         two_sided = within.low > LOWEST and within.high < HIGHEST
         found = min(found, 30 if two_sided else 55)
@@ -9274,10 +9351,15 @@ def _rank_of_equal(equal: Equal) -> int:
 
 def is_repeated(key: Key) -> bool:
     """Whether it is of the elements of a list, any of which may be meant."""
-    paths = [equal.attribute.path for equal in key.equals]
+    for equal in key.equals:
+        for part in equal.attribute.path:
+            if part is None or type(part) is Element:
+                return True
     if key.within is not None:
-        paths.append(key.within.attribute.path)
-    return any(part is None or type(part) is Element for p in paths for part in p)
+        for part in key.within.attribute.path:
+            if part is None or type(part) is Element:
+                return True
+    return False
 
 
 def _joined(one: Key, other: Key) -> Key | None:
@@ -9330,24 +9412,29 @@ def _narrowed(one: Range | None, other: Range | None) -> Range | None:
     if not _same_field(one, other):
         return min(one, other, key=lambda within: rank(Key((), within)))
     low, high = max(one.low, other.low), min(one.high, other.high)
-    texts = dict.fromkeys(
-        within.text
+    ends = dict.fromkeys(
+        comparison
         for within in (one, other)
         if within.low == low > LOWEST or within.high == high < HIGHEST
+        for comparison in within.comparisons
     )
-    return one._replace(low=low, high=high, text=" and ".join(texts))
+    return Range(one.attribute, one.kind, low, high, tuple(ends))
 
 
 def _closed(key: Key) -> Key:
     """A key without the elements' identities, its values in one order."""
-    equals = sorted(
-        (equal._replace(attribute=equal.attribute.closed()) for equal in key.equals),
-        key=repr,
-    )
-    within = key.within
-    if within is not None:
-        within = within._replace(attribute=within.attribute.closed())
-    return Key(tuple(equals), within)
+    equals, within = key
+    if is_repeated(key):
+        equals = tuple(e._replace(attribute=e.attribute.closed()) for e in equals)
+        if within is not None:
+            within = within._replace(attribute=within.attribute.closed())
+    if len(equals) > 1:
+        equals = tuple(sorted(equals, key=_by_attribute))
+    return Key(equals, within)
+
+
+def _by_attribute(equal: Equal) -> str:
+    return repr(equal.attribute)
 $cel_keys$);
 
     v_sources := v_sources || jsonb_build_object('lexer', $cel_lexer$"""Source text to tokens (cel-spec, "Syntax", lexical part).

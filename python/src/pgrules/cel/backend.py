@@ -181,7 +181,6 @@ def access_keys(
     Of each entry the rule's number from 1, term, low and high; then the shapes that
     are not among the known ``shapes``. A rule that does not compile has no entries.
     """
-    from .key_index import Shapes
     from .keys import access_keys as derive
 
     rules: list[int] = []
@@ -189,7 +188,7 @@ def access_keys(
     lows: list[int | None] = []
     highs: list[int | None] = []
     try:
-        known = Shapes(shapes)
+        known = _known_shapes(shapes)
         for number, expression in enumerate(expressions, 1):
             program = _sound(expression, environment)
             if program is None:
@@ -201,9 +200,10 @@ def access_keys(
                 lows.append(low)
                 highs.append(high)
             _give_way()
+        added = _keep_shapes(shapes, known)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, None, None, _failure(failure)
-    return rules, terms, lows, highs, known.added, None
+    return rules, terms, lows, highs, added, None
 
 
 def described_keys(expression: str, environment: str) -> tuple[str | None, str | None]:
@@ -254,23 +254,34 @@ def questions(
                     lists[0].append(element)
                     lists[1].append(term)
                     lists[2].append(value)
+        _keep_shapes(shapes, known)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         nothing: _Asked = ([], [], [])
         return [], [], *nothing, *nothing, _failure(failure, element=element)
     return *plain, *above, *below, None
 
 
-# Those of the last call, in most sessions of one tenant.
+# Those of the last call, in most sessions of one tenant, by their texts.
 _shapes: tuple[list[str], Shapes] | None = None
 
 
 def _known_shapes(texts: list[str]) -> Shapes:
-    global _shapes  # noqa: PLW0603 - one value, replaced as a whole
-    if _shapes is None or _shapes[0] != texts:
-        from .key_index import Shapes
+    """The shapes of these texts, for which :func:`_keep_shapes` has to be called."""
+    global _shapes
+    last, _shapes = _shapes, None
+    if last is not None and last[0] == texts:
+        return last[1]
+    from .key_index import Shapes
 
-        _shapes = texts, Shapes(texts)
-    return _shapes[1]
+    return Shapes(texts)
+
+
+def _keep_shapes(texts: list[str], shapes: Shapes) -> list[str]:
+    """Keep shapes for the next call; gives the texts of those that were added."""
+    global _shapes  # noqa: PLW0603 - one value, replaced as a whole
+    added, shapes.added = shapes.added, []
+    _shapes = [*texts, *added], shapes
+    return added
 
 
 # Facts between the question which rules may match and the evaluation of those: the

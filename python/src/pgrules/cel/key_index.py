@@ -132,6 +132,8 @@ class Shapes:
         """
         if keys.always:
             return {Entry(ALWAYS)}
+        if len(keys.alternatives) == 1:
+            return {self._entry(keys.alternatives[0])}
         return {self._entry(key) for key in keys.alternatives}
 
     def _entry(self, key: Key) -> Entry:
@@ -147,13 +149,11 @@ class Shapes:
 
     def _suitable(self, key: Key) -> tuple[Key, Shape]:
         """The key, or a wider one where there are too many shapes already."""
+        shape = _shape(key)
+        if shape in self.levels:
+            return key, shape
         for found, most in _coarser(key):
-            within = found.within
-            shape = Shape(
-                tuple([equal.attribute for equal in found.equals]),
-                within and within.attribute,
-                within.kind if within else "",
-            )
+            shape = _shape(found)
             if shape in self.levels or len(self.levels) < most:
                 return found, shape
         raise AssertionError("the widest shape is always taken")
@@ -202,6 +202,14 @@ class Shapes:
                 node = _node(position, level)
                 asking = asked.above if position >= node else asked.below
                 asking.extend((_term(seed, each, node), position) for each in values)
+
+
+def _shape(key: Key) -> Shape:
+    within = key.within
+    equals = tuple([equal.attribute for equal in key.equals])
+    if within is None:
+        return Shape(equals)
+    return Shape(equals, within.attribute, within.kind)
 
 
 def _attribute(parts: list[str | int | None]) -> Attribute:
