@@ -12948,11 +12948,11 @@ def _value(
     if of == "numeric":
         found = let(arguments, [sql], _FROM_NUMERIC)
         return Term({"double": found}, nan=True, decimal=sql)
-    if of in ("text", "character varying") and declared == "string":
-        found = sql if column.deterministic else f'{sql} COLLATE "C"'
+    if declared == "string":
+        found = sql if of in ("text", "character varying") else f"{sql}::text"
+        if not column.deterministic:
+            found += ' COLLATE "C"'
         return Term({"string": found}, total=True)
-    if declared == "string" and of != "json":
-        return Term({"string": f"{sql}::text"}, total=True)
     if of in _INSTANTS:
         return Term({"instant": sql}, total=True, instant=of)
     if of == "interval":

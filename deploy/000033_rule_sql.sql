@@ -68,6 +68,7 @@ RETURNS TABLE (
     name text,
     type text,
     base text,
+    deterministic boolean,
     not_null boolean,
     declared text,
     facts text
@@ -80,19 +81,14 @@ BEGIN
         attribute.attnum,
         attribute.attname::text,
         pg_catalog.format_type(attribute.atttypid, attribute.atttypmod),
-        pg_catalog.format_type(readable.type, NULL)
-        || CASE
-            -- Such texts are equal that differ.
-            WHEN
-                attribute.attcollation > 100
-                AND NOT (
-                    SELECT sorting.collisdeterministic
-                    FROM pg_catalog.pg_collation AS sorting
-                    WHERE sorting.oid = attribute.attcollation
-                )
-                THEN ' with a nondeterministic collation'
-            ELSE ''
-        END,
+        pg_catalog.format_type(readable.type, NULL),
+        -- Below, collations are the server's own; theirs tell all texts apart.
+        attribute.attcollation < 10000
+        OR EXISTS (
+            SELECT FROM pg_catalog.pg_collation AS sorting
+            WHERE
+                sorting.oid = attribute.attcollation AND sorting.collisdeterministic
+        ),
         attribute.attnotnull,
         known.declared,
         known.facts
@@ -399,6 +395,7 @@ BEGIN
                 jsonb_build_object(
                     'name', known.name,
                     'type', known.base,
+                    'deterministic', known.deterministic,
                     'nullable', NOT known.not_null
                 )
             ) FILTER (WHERE known.declared IS NOT NULL) AS source
