@@ -48,6 +48,22 @@ DAMAGE = {
     "REVOKE EXECUTE ON FUNCTION rules.matches FROM rules_app": "000022_matches",
     "ALTER FUNCTION rules_internal.cel_evaluate OWNER TO rules_owner": "000015_cel",
     "ALTER FUNCTION rules.set_schema SECURITY INVOKER": "000026_set_schema",
+    "GRANT INSERT ON rules.audit_log TO rules_app": "000036_audit_log",
+    "GRANT SELECT ON rules.tenant_audit_log TO rules_app": "000036_audit_log",
+    "ALTER TABLE rules.audit_log DISABLE TRIGGER audit_log_keep": "000036_audit_log",
+    "DROP TRIGGER audit_commits_note ON rules_internal.audit_commits": (
+        "000036_audit_log"
+    ),
+    "ALTER TABLE rules.rules DISABLE TRIGGER rules_audit_update": (
+        "000037_record_changes"
+    ),
+    "DROP TRIGGER tenant_logins_audit ON rules.tenant_logins": "000037_record_changes",
+    "ALTER FUNCTION rules_internal.audit_insert() RESET ALL": "000037_record_changes",
+    "ALTER FUNCTION rules.restore_rule SECURITY DEFINER": "000038_rule_versions",
+    "ALTER FUNCTION rules.evaluate_as_of PARALLEL UNSAFE": "000039_evaluate_as_of",
+    "GRANT EXECUTE ON FUNCTION rules_internal.shorten_audit TO rules_admin": (
+        "000040_shorten_audit"
+    ),
     "GRANT CREATE ON SCHEMA rules TO rules_app": "000002_namespaces",
     "GRANT CREATE ON SCHEMA public TO PUBLIC": "000002_namespaces",
     "GRANT USAGE ON SCHEMA rules TO PUBLIC": "000002_namespaces",
