@@ -70,6 +70,7 @@ clean: ## Stop the private server; remove it and all that was built or installed
 
 .PHONY: test
 test: server-installed ## All tests: unit, conformance, pgTAP, migration, integration, security
+	@$(tools)/setup.sh pgbouncer
 	@$(tools)/test.sh
 
 .PHONY: test-unit

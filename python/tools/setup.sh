@@ -2,6 +2,7 @@
 # Installs what this machine lacks, and nothing that it has. The Makefile calls it.
 #
 #   setup.sh server        PostgreSQL with PL/Python, pgTAP and plpgsql_check; Sqitch; pg_prove
+#   setup.sh pgbouncer     PgBouncer, which some tests put in front of a server
 #   setup.sh containers    Podman, runc, and what builds an image without a registry
 #   setup.sh venv DIR      the Python packages of requirements.lock, and pgrules (editable)
 #   setup.sh re2 DIR       RE2 for the Python that the server embeds, into a folder
@@ -113,6 +114,20 @@ install_server() {
     [ -n "$(postgres_major)" ] || die "PostgreSQL was installed, but its programs are not found"
 }
 
+service_policy=/usr/sbin/policy-rc.d
+
+install_pgbouncer() {
+    [ ! -x /usr/sbin/pgbouncer ] || return 0
+    update_package_lists
+    # Debian starts a service when PgBouncer is installed. Nobody asked for one.
+    if [ ! -e "$service_policy" ] && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$service_policy" >/dev/null
+        as_root chmod 755 "$service_policy"
+        trap 'as_root rm -f "$service_policy"' EXIT
+    fi
+    apt_install pgbouncer
+}
+
 install_containers() {
     local missing=() package
     for package in podman runc conmon netavark mmdebstrap; do
@@ -213,9 +228,10 @@ install_node() {
 
 case "${1:-}" in
     server) install_server ;;
+    pgbouncer) install_pgbouncer ;;
     containers) install_containers ;;
     venv) install_venv "$2" ;;
     re2) install_re2 "$2" ;;
     node) install_node "$2" ;;
-    *) die "usage: setup.sh server | containers | venv DIR | re2 DIR | node DIR" ;;
+    *) die "usage: setup.sh server | pgbouncer | containers | venv DIR | re2 DIR | node DIR" ;;
 esac
