@@ -168,7 +168,7 @@ def later() -> Iterator[ThreadPoolExecutor]:
 def test_a_cancel_request_ends_each_kind_of_evaluation(
     long_running: World, later: ThreadPoolExecutor
 ) -> None:
-    """ENG-5."""
+    """ENG-4."""
     with long_running.session() as session:
         pid = session.info.backend_pid
         for kind, query in LONG.items():
@@ -183,7 +183,7 @@ def test_a_cancel_request_ends_each_kind_of_evaluation(
 
 
 def test_a_statement_timeout_ends_each_kind_of_evaluation(long_running: World) -> None:
-    """ENG-5."""
+    """ENG-4."""
     with long_running.session() as session:
         pid = session.info.backend_pid
         session.execute("SET statement_timeout = '100ms'")
@@ -197,7 +197,7 @@ def test_a_statement_timeout_ends_each_kind_of_evaluation(long_running: World) -
 def test_a_terminated_backend_ends_in_the_midst_of_each_kind_of_evaluation(
     long_running: World, later: ThreadPoolExecutor
 ) -> None:
-    """ENG-5: only that backend; the server does not restart."""
+    """ENG-4: only that backend; the server does not restart."""
     started = "SELECT pg_postmaster_start_time()"
     before = long_running.watcher.execute(started).fetchone()
     for query in LONG.values():
@@ -233,7 +233,7 @@ def test_the_engine_says_of_a_terminated_backend_that_it_may_be_tried_again(
 def test_many_cancels_at_any_moment_leave_one_backend_that_answers(
     world: World, later: ThreadPoolExecutor
 ) -> None:
-    """ENG-5."""
+    """ENG-4."""
     with world.session() as session:
         pid = session.info.backend_pid
         query = LONG["all rules"].encode()
@@ -374,7 +374,7 @@ WHERE backend_type = 'parallel worker' AND datname = current_database()
 def test_a_timeout_ends_the_workers_of_a_parallel_plan_too(
     world: World, parallel: Connection
 ) -> None:
-    """ENG-5."""
+    """ENG-4."""
     parallel.execute("SET statement_timeout = '400ms'")
     with pytest.raises(errors.QueryCanceled):
         parallel.execute(IN_PARALLEL, [world.rule])
@@ -385,7 +385,7 @@ def test_a_timeout_ends_the_workers_of_a_parallel_plan_too(
 def test_a_worker_that_is_terminated_ends_the_statement_and_nothing_else(
     world: World, parallel: Connection, later: ThreadPoolExecutor
 ) -> None:
-    """ENG-5: in the midst of its evaluations."""
+    """ENG-4: in the midst of its evaluations."""
     running = later.submit(parallel.execute, IN_PARALLEL, [world.rule])
     world.wait_until(WORKERS, [], (True,))
     world.watcher.execute(
