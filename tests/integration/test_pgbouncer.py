@@ -164,7 +164,7 @@ def test_a_setting_for_the_session_is_what_leaks(behind: Behind) -> None:
 
 
 def test_a_cancel_request_passes_through_it(behind: Behind) -> None:
-    """ENG-5."""
+    """ENG-4."""
     with client(behind.app) as session, ThreadPoolExecutor(1) as later:
         query = (
             "SELECT count(*) FROM generate_series(1, 100000) AS n"

@@ -168,7 +168,7 @@ def test_the_store_tells_that_it_cannot_write_there(
 def test_a_conflict_with_recovery_ends_an_evaluation(
     pair: Pair, replica: Connection
 ) -> None:
-    """ENG-5: the replica need not wait for Python to be through."""
+    """ENG-4: the replica need not wait for Python to be through."""
     with psycopg.connect(pair.deployed.database.dsn, autocommit=True) as primary:
         primary.execute("CREATE TABLE public.passing (n integer)")
         primary.execute("INSERT INTO public.passing SELECT generate_series(1, 5000)")
