@@ -54,7 +54,7 @@ def order(
         for kind in _ORDERED
         if kind in kinds_of(left) and kind in kinds_of(right)
     ]
-    alternatives += _numbers(arguments, left, operator, right)
+    alternatives += _numbers(arguments, left, operator, right, mode)
     return coalesced(alternatives)
 
 
@@ -87,7 +87,9 @@ def _ordered(
     return f"{part(a)} {operator} {part(b)}{collation}"
 
 
-def _numbers(arguments: Arguments, left: Term, operator: str, right: Term) -> list[str]:
+def _numbers(
+    arguments: Arguments, left: Term, operator: str, right: Term, mode: Mode
+) -> list[str]:
     """A comparison of the numbers that two values may be; = among the operators."""
     if left.json is not None and right.json is not None:
         digits = [read(arguments, term, "digits") for term in (left, right)]
@@ -107,25 +109,39 @@ def _numbers(arguments: Arguments, left: Term, operator: str, right: Term) -> li
             ):
                 a = a if a_kind == "double" else f"{part(a)}::float8"
                 b = b if b_kind == "double" else f"{part(b)}::float8"
-            sql = f"{part(a)} {operator} {part(b)}"
-            alternatives.append(_without_nan(sql, left, a, operator, right, b))
+            nan = "a" if left.nan and a_kind in ("double", "number") else ""
+            nan += "b" if right.nan and b_kind in ("double", "number") else ""
+            certain = left.is_constant or right.is_constant
+            alternatives.append(
+                _compared(a, operator, b, mode, nan=nan, certain=certain)
+            )
     return alternatives
 
 
-def _without_nan(
-    sql: str, left: Term, a: str, operator: str, right: Term, b: str
+def _compared(
+    left: str, operator: str, right: str, mode: Mode, *, nan: str, certain: bool
 ) -> str:
-    """A comparison in which no NaN is greater than, or equal to, anything."""
-    if operator in (">", ">=", "=") and left.nan:
-        test, other, term = f"{part(a)} < 'NaN'", b, right
-    elif operator in ("<", "<=", "=") and right.nan:
-        test, other, term = f"{part(b)} < 'NaN'", a, left
+    """A comparison in which no NaN is greater than, or equal to, anything.
+
+    ``nan`` has which of the two may be NaN: a letter for each, a or b. If ``certain``
+    is set, one of them is known, so that the other is if it is not NULL.
+    """
+    a, b = part(left), part(right)
+    sql = f"{a} {operator} {b}"
+    if operator in (">", ">=", "=") and "a" in nan:
+        doubtful, other = a, b
+    elif operator in ("<", "<=", "=") and "b" in nan:
+        doubtful, other = b, a
     else:
         return sql
-    if not term.is_constant:
-        # Against an error, NaN is one, too.
-        test = f"({test} OR {part(other)} IS NULL)"
-    return f"{sql} AND {test}"
+    if mode == "true" and doubtful.endswith(")"):
+        # What is long is not written twice.
+        a, b = (f"nullif({x}, 'NaN')" if x is doubtful else x for x in (a, b))
+        return f"{a} {operator} {b}"
+    if certain:
+        return f"{sql} AND {doubtful} < 'NaN'"
+    # Against an error, NaN is one, too.
+    return f"{sql} AND ({doubtful} < 'NaN' OR {other} IS NULL)"
 
 
 def _both_digits(operator: str) -> str:
@@ -152,6 +168,11 @@ def equality(
         found = compare_digits(left.decimal, "=", float(right.constant))
         return _negated(found, negate=negate)
     left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
+    if left.origin and type(right.constant) is str and wanted == "true":
+        text = right.constant
+        if is_only_text(text):
+            found = text_of_json(arguments, left.origin)
+            return f"{part(found)} {'<>' if negate else '='} {arguments.literal(text)}"
     if left.json is not None and right.is_constant:
         return _json_constant(arguments, left, right, mode, negate=negate)
     if left.json is not None and right.json is not None:
@@ -159,7 +180,7 @@ def equality(
     plain = _plain(arguments, left, right, mode, negate=negate)
     if plain is not None:
         return plain
-    parts = _equal_parts(arguments, left, right)
+    parts = _equal_parts(arguments, left, right, wanted)
     if wanted == "true":
         return _negated(disjunction(parts), negate=negate)
     ok = conjunction([valid(arguments, left), valid(arguments, right)])
@@ -215,7 +236,9 @@ def _plain(
     return f"{a} IS {'' if negate else 'NOT '}DISTINCT FROM {b}"
 
 
-def _equal_parts(arguments: Arguments, left: Term, right: Term) -> list[str]:
+def _equal_parts(
+    arguments: Arguments, left: Term, right: Term, mode: Mode
+) -> list[str]:
     """Conditions of which one is TRUE where two values are equal, and then only."""
     parts = []
     a_kinds, b_kinds = kinds_of(left), kinds_of(right)
@@ -226,7 +249,7 @@ def _equal_parts(arguments: Arguments, left: Term, right: Term) -> list[str]:
             parts.append(
                 conjunction([a, b]) if operator == "AND" else f"{part(a)} = {part(b)}"
             )
-    parts += _numbers(arguments, left, "=", right)
+    parts += _numbers(arguments, left, "=", right, mode)
     for kind in ("list", "map"):
         if kind in a_kinds and kind in b_kinds:
             a, b = read(arguments, left, kind), read(arguments, right, kind)
@@ -318,9 +341,10 @@ def one_of(arguments: Arguments, left: Term, members: list[Term], mode: Mode) ->
     """Whether a value equals one of some constants."""
     strings = [m.constant for m in members if type(m.constant) is str]
     if strings and len(strings) == len(members):
-        if left.json is not None and mode == "true" and all(map(is_only_text, strings)):
+        origin = left.json or left.origin
+        if origin is not None and mode == "true" and all(map(is_only_text, strings)):
             texts = [arguments.literal(text) for text in strings]
-            sql = part(text_of_json(arguments, left.json))
+            sql = part(text_of_json(arguments, origin))
             return f"{sql} IN ({', '.join(texts)})"
         if left.json is not None:
             texts = [arguments.literal(json_text(text) or "") for text in strings]

@@ -24,6 +24,7 @@ from .sql_values import Term
 
 if TYPE_CHECKING:
     from .checked import Invoke
+    from .sql_numbers import Bounds
     from .sql_text import Arguments
     from .sql_translator import Translator
 
@@ -72,6 +73,8 @@ def _whole(
     """An operator on two integers, NULL where the result does not fit."""
     limits = _LIMITS[kind]
     bounds = result_bounds(operator, left.bounds or limits, right.bounds or limits)
+    if left.json is not None or right.json is not None:
+        return _of_facts(arguments, left, operator, right, bounds)
     a, b = read(arguments, left, kind), read(arguments, right, kind)
     fits = limits[0] <= bounds[0] and bounds[1] <= limits[1]
     if operator in "+-*" and left.integer and right.integer and fits and kind == "int":
@@ -86,6 +89,25 @@ def _whole(
         return Term({kind: let(arguments, [a, b], test)}, bounds=bounds)
     sql = within(whole(operator, a, b), bounds, limits=limits)
     return Term({kind: sql}, bounds=clamped(bounds, limits))
+
+
+def _of_facts(
+    arguments: Arguments, left: Term, operator: str, right: Term, bounds: Bounds
+) -> Term:
+    """An operator on two ints of which one at least is whatever the facts have."""
+    values, tests = [], []
+    for column, term in (("a", left), ("b", right)):
+        if term.json is not None:
+            values.append(read(arguments, term, "digits"))
+            tests.append(f"scale({column}) = 0")
+        else:
+            values.append(f"{part(read(arguments, term, 'int'))}::numeric")
+    if operator == "%" and _may_be_minus_one(right):
+        tests.append(f"(a > {INT_BOUNDS[0]} OR b <> -1)")
+    sql = within(whole(operator, "a", "b"), bounds, limits=INT_BOUNDS)
+    found = f"CASE WHEN {' AND '.join(tests)} THEN {sql} END"
+    kinds = {"int": let(arguments, values, found)}
+    return Term(kinds, bounds=clamped(bounds, INT_BOUNDS))
 
 
 def _may_be_minus_one(term: Term) -> bool:

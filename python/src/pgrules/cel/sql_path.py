@@ -30,7 +30,16 @@ from .checked import (
     Variable,
 )
 from .sql_numbers import EXACT, SWAPPED, is_number, middles, threshold
-from .sql_values import MISSING, is_only_text
+from .sql_text import conjunction
+from .sql_values import (
+    MISSING,
+    Json,
+    is_only_text,
+    is_storable,
+    member,
+    path_string,
+    text_of_json,
+)
 from .types import BOOL
 
 if TYPE_CHECKING:
@@ -44,11 +53,14 @@ class Predicate(NamedTuple):
     """A predicate's text, and whether it is true only for the wanted value.
 
     ``texts`` says that it compares strings for equality, which ``#>>`` does faster.
+    What is not exact is so where none of the numbers at ``whole`` has a fraction; with
+    none, it is but necessary.
     """
 
     text: str
     exact: bool = True
     texts: bool = False
+    whole: tuple[Json, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -56,6 +68,14 @@ class _Place(NamedTuple):
 
     path: str
     declared: str | None = None
+    value: Json | None = None
+
+    def member(self, key: str, name: str, declared: str | None = None) -> _Place:
+        """What a member of it has."""
+        value = self.value
+        if value is not None:
+            value = Json(value.root, (*value.keys, name))
+        return _Place(self.path + key, declared, value)
 
 
 _COMPLEMENTS: Final = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
@@ -111,7 +131,11 @@ class Paths:
         symbol = " && " if conjunctive else " || "
         text = symbol.join(dict.fromkeys(part.text for part in found))
         texts = any(part.texts for part in found)
-        return Predicate(f"({text})" if len(found) > 1 else text, exact, texts)
+        whole: tuple[Json, ...] = ()
+        if len(found) == len(parts) and all(part.exact or part.whole for part in found):
+            whole = tuple(dict.fromkeys(json for part in found for json in part.whole))
+        text = f"({text})" if len(found) > 1 else text
+        return Predicate(text, exact, texts, whole)
 
     # Places
 
@@ -123,17 +147,17 @@ class Paths:
                     node.name in self.translator.environment.derived
                 ):
                     return None
-                return self.rooted(self.translator.facts, _key(node.name))
+                return self.rooted(self.translator.facts, member(node.name), node.name)
             case Local(slot=slot):
                 return self.local(slot)
             case Bound(slot=slot) if slot in self.translator.bound:
                 return self.place(self.translator.bound[slot])
             case Field(test=False):
                 place = self.container(node.operand)
-                key = _key(node.name)
+                key = member(node.name)
                 if place is None or key is None or node.conversion not in _AS_JSON:
                     return None
-                return _Place(place.path + key, node.conversion)
+                return place.member(key, node.name, node.conversion)
             case Invoke(function=function, arguments=[operand, Constant(value=value)]):
                 if function.name == "_[_]":
                     return self.element(operand, value)
@@ -143,11 +167,11 @@ class Paths:
         place = self.place(node)
         return None if place is None or place.declared is not None else place
 
-    def rooted(self, root: str, key: str | None) -> _Place | None:
+    def rooted(self, root: str, key: str | None, *names: str) -> _Place | None:
         if key is None or self.root not in (None, root):
             return None
         self.root = root
-        return _Place(f"${key}")
+        return _Place(f"${key}", value=Json(root, names))
 
     def local(self, slot: int) -> _Place | None:
         if slot == self.innermost:
@@ -159,10 +183,10 @@ class Paths:
             return None
         found: _Place | None = self.rooted(term.json.root, "")
         for name in term.json.keys:
-            key = _key(name)
+            key = member(name)
             if found is None or key is None:
                 return None
-            found = _Place(found.path + key)
+            found = found.member(key, name)
         return found
 
     def element(self, operand: Checked, value: Value) -> _Place | None:
@@ -170,8 +194,8 @@ class Paths:
         if place is None:
             return None
         if type(value) is str:
-            key = _key(value)
-            return None if key is None else _Place(place.path + key)
+            key = member(value)
+            return None if key is None else place.member(key, value)
         if type(value) is int and 0 <= value < 1 << 31:
             return _Place(f"{place.path}[{value}]")
         return None
@@ -207,18 +231,20 @@ class Paths:
         operator = _ORDER[node.function.name]
         operator = SWAPPED[operator] if swapped else operator
         if type(value) is str and place.declared in (None, "string"):
-            if not _is_plain(value) or any(c >= "\ue000" for c in value):
+            if not is_storable(value) or any(c >= "\ue000" for c in value):
                 # jsonpath orders by UTF-16, which differs beyond the surrogates.
                 return None
             operator = operator if wanted else _COMPLEMENTS[operator]
-            return Predicate(f"{place.path} {operator} {_string(value)}")
+            return Predicate(f"{place.path} {operator} {path_string(value)}")
         if not _is_comparable(place, value):
             return None
         operator, number = threshold(operator, float(value))
         operator = operator if wanted else _COMPLEMENTS[operator]
         # A declared int is no number with a fraction, which takes another look.
-        exact = place.declared not in _WHOLE
-        return Predicate(f"{place.path} {operator} {number}", exact)
+        text = f"{place.path} {operator} {number}"
+        if place.declared not in _WHOLE:
+            return Predicate(text)
+        return Predicate(text, False, whole=(place.value,) if place.value else ())
 
     def invert(self, node: Invoke, wanted: bool) -> Predicate | None:
         return self.predicate(node.arguments[0], not wanted)
@@ -231,8 +257,8 @@ class Paths:
         if place is None:
             return None
         parts, texts = [], wanted
-        for member in container.elements:
-            term = self.translator.folded(member)
+        for each in container.elements:
+            term = self.translator.folded(each)
             if term is None or not term.is_constant:
                 return None
             make = _equal if wanted else _unequal
@@ -250,13 +276,13 @@ class Paths:
         place = self.place(node.arguments[0])
         if term is None or place is None or place.declared not in (None, "string"):
             return None
-        if type(term.constant) is not str or not _is_plain(term.constant):
+        if type(term.constant) is not str or not is_storable(term.constant):
             return None
-        text = f"{place.path} starts with {_string(term.constant)}"
+        text = f"{place.path} starts with {path_string(term.constant)}"
         return Predicate(text if wanted else f"!({text})")
 
     def has(self, node: Field, wanted: bool) -> Predicate | None:
-        place, key = self.container(node.operand), _key(node.name)
+        place, key = self.container(node.operand), member(node.name)
         if place is None or key is None:
             return None
         if wanted:
@@ -295,7 +321,7 @@ class Paths:
         """A derived field, unless the facts supply it."""
         translator = self.translator
         field = translator.environment.derived[node.name]
-        key = _key(node.name)
+        key = member(node.name)
         if field.type is not BOOL or translator.facts is None or key is None:
             return None
         if self.rooted(translator.facts, key) is None:
@@ -309,15 +335,23 @@ class Paths:
         value = "true" if wanted else "false"
         lacks = f"!exists($ ? (exists(@{key})))"
         text = f"({lacks} && {found.text} || ${key} == {value})"
-        return Predicate(text, found.exact, found.texts)
+        return Predicate(text, found.exact, found.texts, found.whole)
+
+
+def whole_numbers(translator: Translator, predicate: Predicate) -> str:
+    """Where a predicate is true, whether it is exact: FALSE where that is unknown."""
+    if not predicate.whole:
+        return "FALSE"
+    texts = (text_of_json(translator.arguments, value) for value in predicate.whole)
+    return conjunction(f"strpos({text}, '.') = 0" for text in texts)
 
 
 def _equal(place: _Place, value: Value) -> Predicate | None:
-    path, declared = place
+    path, declared = place.path, place.declared
     if value is None or (type(value) is bool and declared in (None, "bool")):
         return Predicate(f"{path} == {json.dumps(value)}")
-    if type(value) is str and _is_plain(value) and declared in (None, "string"):
-        return Predicate(f"{path} == {_string(value)}", texts=is_only_text(value))
+    if type(value) is str and is_storable(value) and declared in (None, "string"):
+        return Predicate(f"{path} == {path_string(value)}", texts=is_only_text(value))
     if _is_comparable(place, value):
         return Predicate(_among(path, float(value)))
     return None
@@ -329,8 +363,8 @@ def _unequal(place: _Place, value: Value) -> Predicate | None:
         return Predicate(f"{path} != null")
     if type(value) is bool:
         text, of, declared = f"{path} != {json.dumps(value)}", "boolean", "bool"
-    elif type(value) is str and _is_plain(value):
-        text, of, declared = f"{path} != {_string(value)}", "string", "string"
+    elif type(value) is str and is_storable(value):
+        text, of, declared = f"{path} != {path_string(value)}", "string", "string"
     elif _is_comparable(place, value) and place.declared not in _WHOLE:
         text = _outside(path, float(value))
         if place.declared is not None:
@@ -367,56 +401,6 @@ def _outside(path: str, value: float) -> str:
     below, above, even = middles(value)
     equal = "" if even else "="
     return f"{path} <{equal} {below} || {path} >{equal} {above}"
-
-
-def _key(name: str) -> str | None:
-    """A member accessor; None for a name that jsonb cannot have."""
-    if not _is_plain(name):
-        return None
-    plain = name.isascii() and name.isidentifier() and name.lower() not in _KEYWORDS
-    return f".{name}" if plain else f".{_string(name)}"
-
-
-# Words of jsonpath, PostgreSQL sources, src/backend/utils/adt/jsonpath_scan.l.
-_KEYWORDS: Final = frozenset(
-    [
-        "is",
-        "to",
-        "abs",
-        "lax",
-        "date",
-        "flag",
-        "last",
-        "null",
-        "size",
-        "true",
-        "type",
-        "with",
-        "false",
-        "floor",
-        "double",
-        "exists",
-        "starts",
-        "strict",
-        "ceiling",
-        "integer",
-        "time_tz",
-        "unknown",
-        "datetime",
-        "keyvalue",
-        "timestamp",
-        "like_regex",
-        "timestamp_tz",
-    ]
-)
-
-
-def _is_plain(text: str) -> bool:
-    return "\0" not in text
-
-
-def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 _PREDICATES: Final[dict[str, Callable[[Paths, Invoke, bool], Predicate | None]]] = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .sql_numbers import INT_BOUNDS, LEAST, rounded
+from .sql_numbers import GREATEST, INT_BOUNDS, LEAST, rounded
 from .sql_text import part
-from .sql_values import JSON_KINDS, Term, sql_of_json
+from .sql_values import JSON_KINDS, Term, found_in_json, sql_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
     from .sql_text import Arguments
     from .sql_values import Json
 
-_TYPES: Final = {
-    "string": "string",
-    "list": "array",
-    "map": "object",
-    "digits": "number",
-}
+_TYPES: Final = {"list": "array", "map": "object"}
 
 
 def read(arguments: Arguments, term: Term, kind: str) -> str:
@@ -59,31 +54,36 @@ def read_json(arguments: Arguments, value: Json, kind: str) -> str:
         return f"{operand} = 'null'"
     if kind == "bool":
         return f"CASE {operand} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-    if kind in ("int", "double", "number"):
-        return let(
-            arguments, [read_json(arguments, value, "digits")], _FROM_DIGITS[kind]
-        )
+    if kind == "int":
+        # Numbers with a fraction are doubles.
+        digits = f"{operand}::numeric"
+        whole = f"CASE scale({digits}) WHEN 0 THEN {digits} END"
+        return f"CASE WHEN jsonb_typeof({sql}) = 'number' THEN {whole} END"
+    if kind in ("digits", "string"):
+        of = "number" if kind == "digits" else "string"
+        found = found_in_json(arguments, value, f'@.type() == "{of}"')
+        return f"{found}::numeric" if kind == "digits" else f"{found} #>> '{{}}'"
+    if kind == "number":
+        plain = f"{found_in_json(arguments, value, _PLAIN)}::float8"
+        digits = read_json(arguments, value, "digits")
+        return f"coalesce({plain}, {let(arguments, [digits], rounded('a'))})"
+    if kind == "double":
+        digits = read_json(arguments, value, "digits")
+        test = f"CASE WHEN scale(a) > 0 THEN {part(rounded('a'))} END"
+        return let(arguments, [digits], test)
     if kind not in _TYPES:
         return "NULL"
-    if kind == "string":
-        found = f"{operand} #>> '{{}}'"
-    elif kind == "digits":
-        found = f"{operand}::numeric"
-    else:
-        found = sql
-    return f"CASE WHEN jsonb_typeof({sql}) = '{_TYPES[kind]}' THEN {found} END"
+    return f"CASE WHEN jsonb_typeof({sql}) = '{_TYPES[kind]}' THEN {sql} END"
 
 
-_FROM_DIGITS: Final = {
-    "int": "CASE WHEN scale(a) = 0 THEN a END",
-    "double": f"CASE WHEN scale(a) > 0 THEN {rounded('a')} END",
-    "number": rounded("a"),
-}
+# Numbers that PostgreSQL rounds to a double without an error.
+_PLAIN: Final = (
+    f"@ >= 1e-300 && @ < {GREATEST} || @ <= -1e-300 && @ > -{GREATEST} || @ == 0"
+)
 
 # A declared int takes a double without fraction up to 2**53, see module ``reading``.
-_DECLARED_INT: Final = (
-    "CASE WHEN scale(a) = 0 THEN a "
-    f"WHEN abs(a) <= {LEAST} THEN 0 "
+_FROM_FRACTION: Final = (
+    f"CASE WHEN abs(a) <= {LEAST} THEN 0 "
     "WHEN abs(a) > 1e-300 AND abs(a) <= 9007199254740993 "
     "AND a::float8 = trunc(a::float8) THEN a::float8::bigint::numeric END"
 )
@@ -108,12 +108,14 @@ def declared(arguments: Arguments, value: Json, of: str) -> Term | None:
     """A declared fact as its type has it, or None where SQL has no such kind."""
     null = {"null": read_json(arguments, value, "null")}
     if of in ("int", "int64"):
-        digits = read_json(arguments, value, "digits")
-        return Term(
-            null | {"int": let(arguments, [digits], _DECLARED_INT)}, bounds=INT_BOUNDS
-        )
+        sql = sql_of_json(arguments, value)
+        digits = f"{part(sql)}::numeric"
+        fraction = let(arguments, [digits], _FROM_FRACTION)
+        whole = f"CASE scale({digits}) WHEN 0 THEN {digits} ELSE {fraction} END"
+        found = f"CASE WHEN jsonb_typeof({sql}) = 'number' THEN {whole} END"
+        return Term(null | {"int": found}, bounds=INT_BOUNDS)
     if of == "float64":
         return Term(null | {"double": read_json(arguments, value, "number")})
     if of in ("string", "bool"):
-        return Term(null | {of: read_json(arguments, value, of)})
+        return Term(null | {of: read_json(arguments, value, of)}, origin=value)
     return None

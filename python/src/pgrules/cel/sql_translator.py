@@ -28,7 +28,7 @@ from .checked import (
 from .errors import EvaluationError
 from .evaluation import Evaluation
 from .interpreter import interpret
-from .sql_path import Paths
+from .sql_path import Paths, Predicate, whole_numbers
 from .sql_reading import declared, kinds_of, read, read_json
 from .sql_text import (
     NEGATED,
@@ -100,7 +100,11 @@ class Translator:
         found = self.match(paths.root, predicate.text)
         if predicate.exact:
             return found
-        return conjunction([found, self.plain(node, "true")])
+        return conjunction([found, self.recheck(node, predicate)])
+
+    def recheck(self, node: Checked, predicate: Predicate) -> str:
+        """A condition where a predicate that is not exact is true."""
+        return disjunction([whole_numbers(self, predicate), self.plain(node, "true")])
 
     def match(self, root: str | None, predicate: str) -> str:
         return f"{root} @@ {self.arguments.literal(f'strict {predicate}')}"
@@ -168,6 +172,7 @@ class Translator:
         """
         paths = Paths(self)
         texts, others = [], []
+        inexact: list[tuple[Checked, Predicate]] = []
         for operand in operands:
             if self.folded(operand) is not None:
                 others.append(operand)
@@ -176,15 +181,23 @@ class Translator:
             if predicate is None or predicate.texts:
                 others.append(operand)
                 continue
-            if not predicate.exact:
+            if not predicate.exact and operator == "||":
                 others.append(operand)
-                if operator == "||":
-                    continue
+                continue
             texts.append(predicate.text)
+            if not predicate.exact:
+                inexact.append((operand, predicate))
         if not texts:
             return [], others
         text = f" {operator} ".join(dict.fromkeys(texts))
-        return [self.match(paths.root, text)], others
+        found = [self.match(paths.root, text)]
+        for operand, predicate in inexact:
+            try:
+                found.append(self.recheck(operand, predicate))
+            except Refused as refusal:
+                self.refusals.append(refusal)
+                others.append(operand)
+        return found, others
 
     def choice(self, node: Choice, mode: Mode) -> str:
         return chosen(

@@ -61,7 +61,7 @@ class Term:
     ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int, and
     ``integer`` says that its SQL is of an integer type, not numeric; ``instant`` of
     which type a column with a time is, ``decimal`` the numeric column that a double is
-    read from.
+    read from; ``origin`` the fact that a declared string or bool is.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +73,7 @@ class Term:
     integer: bool = False
     instant: str = ""
     decimal: str = ""
+    origin: Json | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -99,6 +100,69 @@ def text_of_json(arguments: Arguments, value: Json) -> str:
         return f"{root} #>> {arguments.literal(text_array(keys))}"
     last = arguments.literal(keys[-1])
     return f"{sql_of_json(arguments, Json(root, keys[:-1]))} ->> {last}"
+
+
+def is_storable(text: str) -> bool:
+    """Whether SQL and ``jsonb`` can hold a text."""
+    return "\0" not in text
+
+
+def path_string(text: str) -> str:
+    """A string of jsonpath."""
+    return jsontext.dumps(text, ensure_ascii=False)
+
+
+def member(name: str) -> str | None:
+    """A member accessor of jsonpath; None for a name that ``jsonb`` cannot have."""
+    if not is_storable(name):
+        return None
+    plain = name.isascii() and name.isidentifier() and name.lower() not in _KEYWORDS
+    return f".{name}" if plain else f".{path_string(name)}"
+
+
+# Words of jsonpath, PostgreSQL sources, src/backend/utils/adt/jsonpath_scan.l.
+_KEYWORDS: Final = frozenset(
+    [
+        "is",
+        "to",
+        "abs",
+        "lax",
+        "date",
+        "flag",
+        "last",
+        "null",
+        "size",
+        "true",
+        "type",
+        "with",
+        "false",
+        "floor",
+        "double",
+        "exists",
+        "starts",
+        "strict",
+        "ceiling",
+        "integer",
+        "time_tz",
+        "unknown",
+        "datetime",
+        "keyvalue",
+        "timestamp",
+        "like_regex",
+        "timestamp_tz",
+    ]
+)
+
+
+def found_in_json(arguments: Arguments, value: Json, test: str) -> str:
+    """A ``jsonb`` value where a test of jsonpath is true of it; else NULL.
+
+    One pass over the ``jsonb``, where CASE takes one for the test and another for the
+    value.
+    """
+    path = "".join(member(key) or "" for key in value.keys)
+    text = arguments.literal(f"strict ${path} ? ({test})")
+    return f"jsonb_path_query_first({value.root}, {text}, '{{}}', TRUE)"
 
 
 def is_only_text(text: str) -> bool:
