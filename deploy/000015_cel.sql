@@ -13023,7 +13023,7 @@ def order(
         for kind in _ORDERED
         if kind in kinds_of(left) and kind in kinds_of(right)
     ]
-    alternatives += _numbers(arguments, left, operator, right)
+    alternatives += _numbers(arguments, left, operator, right, mode)
     return coalesced(alternatives)
 
 
@@ -13056,7 +13056,9 @@ def _ordered(
     return f"{part(a)} {operator} {part(b)}{collation}"
 
 
-def _numbers(arguments: Arguments, left: Term, operator: str, right: Term) -> list[str]:
+def _numbers(
+    arguments: Arguments, left: Term, operator: str, right: Term, mode: Mode
+) -> list[str]:
     """A comparison of the numbers that two values may be; = among the operators."""
     if left.json is not None and right.json is not None:
         digits = [read(arguments, term, "digits") for term in (left, right)]
@@ -13076,25 +13078,39 @@ def _numbers(arguments: Arguments, left: Term, operator: str, right: Term) -> li
             ):
                 a = a if a_kind == "double" else f"{part(a)}::float8"
                 b = b if b_kind == "double" else f"{part(b)}::float8"
-            sql = f"{part(a)} {operator} {part(b)}"
-            alternatives.append(_without_nan(sql, left, a, operator, right, b))
+            nan = "a" if left.nan and a_kind in ("double", "number") else ""
+            nan += "b" if right.nan and b_kind in ("double", "number") else ""
+            certain = left.is_constant or right.is_constant
+            alternatives.append(
+                _compared(a, operator, b, mode, nan=nan, certain=certain)
+            )
     return alternatives
 
 
-def _without_nan(
-    sql: str, left: Term, a: str, operator: str, right: Term, b: str
+def _compared(
+    left: str, operator: str, right: str, mode: Mode, *, nan: str, certain: bool
 ) -> str:
-    """A comparison in which no NaN is greater than, or equal to, anything."""
-    if operator in (">", ">=", "=") and left.nan:
-        test, other, term = f"{part(a)} < 'NaN'", b, right
-    elif operator in ("<", "<=", "=") and right.nan:
-        test, other, term = f"{part(b)} < 'NaN'", a, left
+    """A comparison in which no NaN is greater than, or equal to, anything.
+
+    ``nan`` has which of the two may be NaN: a letter for each, a or b. If ``certain``
+    is set, one of them is known, so that the other is if it is not NULL.
+    """
+    a, b = part(left), part(right)
+    sql = f"{a} {operator} {b}"
+    if operator in (">", ">=", "=") and "a" in nan:
+        doubtful, other = a, b
+    elif operator in ("<", "<=", "=") and "b" in nan:
+        doubtful, other = b, a
     else:
         return sql
-    if not term.is_constant:
-        # Against an error, NaN is one, too.
-        test = f"({test} OR {part(other)} IS NULL)"
-    return f"{sql} AND {test}"
+    if mode == "true" and doubtful.endswith(")"):
+        # What is long is not written twice.
+        a, b = (f"nullif({x}, 'NaN')" if x is doubtful else x for x in (a, b))
+        return f"{a} {operator} {b}"
+    if certain:
+        return f"{sql} AND {doubtful} < 'NaN'"
+    # Against an error, NaN is one, too.
+    return f"{sql} AND ({doubtful} < 'NaN' OR {other} IS NULL)"
 
 
 def _both_digits(operator: str) -> str:
@@ -13121,6 +13137,11 @@ def equality(
         found = compare_digits(left.decimal, "=", float(right.constant))
         return _negated(found, negate=negate)
     left, right = (sql_times.as_nanos(arguments, term) for term in (left, right))
+    if left.origin and type(right.constant) is str and wanted == "true":
+        text = right.constant
+        if is_only_text(text):
+            found = text_of_json(arguments, left.origin)
+            return f"{part(found)} {'<>' if negate else '='} {arguments.literal(text)}"
     if left.json is not None and right.is_constant:
         return _json_constant(arguments, left, right, mode, negate=negate)
     if left.json is not None and right.json is not None:
@@ -13128,7 +13149,7 @@ def equality(
     plain = _plain(arguments, left, right, mode, negate=negate)
     if plain is not None:
         return plain
-    parts = _equal_parts(arguments, left, right)
+    parts = _equal_parts(arguments, left, right, wanted)
     if wanted == "true":
         return _negated(disjunction(parts), negate=negate)
     ok = conjunction([valid(arguments, left), valid(arguments, right)])
@@ -13184,7 +13205,9 @@ def _plain(
     return f"{a} IS {'' if negate else 'NOT '}DISTINCT FROM {b}"
 
 
-def _equal_parts(arguments: Arguments, left: Term, right: Term) -> list[str]:
+def _equal_parts(
+    arguments: Arguments, left: Term, right: Term, mode: Mode
+) -> list[str]:
     """Conditions of which one is TRUE where two values are equal, and then only."""
     parts = []
     a_kinds, b_kinds = kinds_of(left), kinds_of(right)
@@ -13195,7 +13218,7 @@ def _equal_parts(arguments: Arguments, left: Term, right: Term) -> list[str]:
             parts.append(
                 conjunction([a, b]) if operator == "AND" else f"{part(a)} = {part(b)}"
             )
-    parts += _numbers(arguments, left, "=", right)
+    parts += _numbers(arguments, left, "=", right, mode)
     for kind in ("list", "map"):
         if kind in a_kinds and kind in b_kinds:
             a, b = read(arguments, left, kind), read(arguments, right, kind)
@@ -13287,9 +13310,10 @@ def one_of(arguments: Arguments, left: Term, members: list[Term], mode: Mode) ->
     """Whether a value equals one of some constants."""
     strings = [m.constant for m in members if type(m.constant) is str]
     if strings and len(strings) == len(members):
-        if left.json is not None and mode == "true" and all(map(is_only_text, strings)):
+        origin = left.json or left.origin
+        if origin is not None and mode == "true" and all(map(is_only_text, strings)):
             texts = [arguments.literal(text) for text in strings]
-            sql = part(text_of_json(arguments, left.json))
+            sql = part(text_of_json(arguments, origin))
             return f"{sql} IN ({', '.join(texts)})"
         if left.json is not None:
             texts = [arguments.literal(json_text(text) or "") for text in strings]
@@ -13994,6 +14018,7 @@ from .sql_values import Term
 
 if TYPE_CHECKING:
     from .checked import Invoke
+    from .sql_numbers import Bounds
     from .sql_text import Arguments
     from .sql_translator import Translator
 
@@ -14042,6 +14067,8 @@ def _whole(
     """An operator on two integers, NULL where the result does not fit."""
     limits = _LIMITS[kind]
     bounds = result_bounds(operator, left.bounds or limits, right.bounds or limits)
+    if left.json is not None or right.json is not None:
+        return _of_facts(arguments, left, operator, right, bounds)
     a, b = read(arguments, left, kind), read(arguments, right, kind)
     fits = limits[0] <= bounds[0] and bounds[1] <= limits[1]
     if operator in "+-*" and left.integer and right.integer and fits and kind == "int":
@@ -14056,6 +14083,25 @@ def _whole(
         return Term({kind: let(arguments, [a, b], test)}, bounds=bounds)
     sql = within(whole(operator, a, b), bounds, limits=limits)
     return Term({kind: sql}, bounds=clamped(bounds, limits))
+
+
+def _of_facts(
+    arguments: Arguments, left: Term, operator: str, right: Term, bounds: Bounds
+) -> Term:
+    """An operator on two ints of which one at least is whatever the facts have."""
+    values, tests = [], []
+    for column, term in (("a", left), ("b", right)):
+        if term.json is not None:
+            values.append(read(arguments, term, "digits"))
+            tests.append(f"scale({column}) = 0")
+        else:
+            values.append(f"{part(read(arguments, term, 'int'))}::numeric")
+    if operator == "%" and _may_be_minus_one(right):
+        tests.append(f"(a > {INT_BOUNDS[0]} OR b <> -1)")
+    sql = within(whole(operator, "a", "b"), bounds, limits=INT_BOUNDS)
+    found = f"CASE WHEN {' AND '.join(tests)} THEN {sql} END"
+    kinds = {"int": let(arguments, values, found)}
+    return Term(kinds, bounds=clamped(bounds, INT_BOUNDS))
 
 
 def _may_be_minus_one(term: Term) -> bool:
@@ -14114,7 +14160,16 @@ from .checked import (
     Variable,
 )
 from .sql_numbers import EXACT, SWAPPED, is_number, middles, threshold
-from .sql_values import MISSING, is_only_text
+from .sql_text import conjunction
+from .sql_values import (
+    MISSING,
+    Json,
+    is_only_text,
+    is_storable,
+    member,
+    path_string,
+    text_of_json,
+)
 from .types import BOOL
 
 if TYPE_CHECKING:
@@ -14128,11 +14183,14 @@ class Predicate(NamedTuple):
     """A predicate's text, and whether it is true only for the wanted value.
 
     ``texts`` says that it compares strings for equality, which ``#>>`` does faster.
+    What is not exact is so where none of the numbers at ``whole`` has a fraction; with
+    none, it is but necessary.
     """
 
     text: str
     exact: bool = True
     texts: bool = False
+    whole: tuple[Json, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -14140,6 +14198,14 @@ class _Place(NamedTuple):
 
     path: str
     declared: str | None = None
+    value: Json | None = None
+
+    def member(self, key: str, name: str, declared: str | None = None) -> _Place:
+        """What a member of it has."""
+        value = self.value
+        if value is not None:
+            value = Json(value.root, (*value.keys, name))
+        return _Place(self.path + key, declared, value)
 
 
 _COMPLEMENTS: Final = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
@@ -14195,7 +14261,11 @@ class Paths:
         symbol = " && " if conjunctive else " || "
         text = symbol.join(dict.fromkeys(part.text for part in found))
         texts = any(part.texts for part in found)
-        return Predicate(f"({text})" if len(found) > 1 else text, exact, texts)
+        whole: tuple[Json, ...] = ()
+        if len(found) == len(parts) and all(part.exact or part.whole for part in found):
+            whole = tuple(dict.fromkeys(json for part in found for json in part.whole))
+        text = f"({text})" if len(found) > 1 else text
+        return Predicate(text, exact, texts, whole)
 
     # Places
 
@@ -14207,17 +14277,17 @@ class Paths:
                     node.name in self.translator.environment.derived
                 ):
                     return None
-                return self.rooted(self.translator.facts, _key(node.name))
+                return self.rooted(self.translator.facts, member(node.name), node.name)
             case Local(slot=slot):
                 return self.local(slot)
             case Bound(slot=slot) if slot in self.translator.bound:
                 return self.place(self.translator.bound[slot])
             case Field(test=False):
                 place = self.container(node.operand)
-                key = _key(node.name)
+                key = member(node.name)
                 if place is None or key is None or node.conversion not in _AS_JSON:
                     return None
-                return _Place(place.path + key, node.conversion)
+                return place.member(key, node.name, node.conversion)
             case Invoke(function=function, arguments=[operand, Constant(value=value)]):
                 if function.name == "_[_]":
                     return self.element(operand, value)
@@ -14227,11 +14297,11 @@ class Paths:
         place = self.place(node)
         return None if place is None or place.declared is not None else place
 
-    def rooted(self, root: str, key: str | None) -> _Place | None:
+    def rooted(self, root: str, key: str | None, *names: str) -> _Place | None:
         if key is None or self.root not in (None, root):
             return None
         self.root = root
-        return _Place(f"${key}")
+        return _Place(f"${key}", value=Json(root, names))
 
     def local(self, slot: int) -> _Place | None:
         if slot == self.innermost:
@@ -14243,10 +14313,10 @@ class Paths:
             return None
         found: _Place | None = self.rooted(term.json.root, "")
         for name in term.json.keys:
-            key = _key(name)
+            key = member(name)
             if found is None or key is None:
                 return None
-            found = _Place(found.path + key)
+            found = found.member(key, name)
         return found
 
     def element(self, operand: Checked, value: Value) -> _Place | None:
@@ -14254,8 +14324,8 @@ class Paths:
         if place is None:
             return None
         if type(value) is str:
-            key = _key(value)
-            return None if key is None else _Place(place.path + key)
+            key = member(value)
+            return None if key is None else place.member(key, value)
         if type(value) is int and 0 <= value < 1 << 31:
             return _Place(f"{place.path}[{value}]")
         return None
@@ -14291,18 +14361,20 @@ class Paths:
         operator = _ORDER[node.function.name]
         operator = SWAPPED[operator] if swapped else operator
         if type(value) is str and place.declared in (None, "string"):
-            if not _is_plain(value) or any(c >= "\ue000" for c in value):
+            if not is_storable(value) or any(c >= "\ue000" for c in value):
                 # jsonpath orders by UTF-16, which differs beyond the surrogates.
                 return None
             operator = operator if wanted else _COMPLEMENTS[operator]
-            return Predicate(f"{place.path} {operator} {_string(value)}")
+            return Predicate(f"{place.path} {operator} {path_string(value)}")
         if not _is_comparable(place, value):
             return None
         operator, number = threshold(operator, float(value))
         operator = operator if wanted else _COMPLEMENTS[operator]
         # A declared int is no number with a fraction, which takes another look.
-        exact = place.declared not in _WHOLE
-        return Predicate(f"{place.path} {operator} {number}", exact)
+        text = f"{place.path} {operator} {number}"
+        if place.declared not in _WHOLE:
+            return Predicate(text)
+        return Predicate(text, False, whole=(place.value,) if place.value else ())
 
     def invert(self, node: Invoke, wanted: bool) -> Predicate | None:
         return self.predicate(node.arguments[0], not wanted)
@@ -14315,8 +14387,8 @@ class Paths:
         if place is None:
             return None
         parts, texts = [], wanted
-        for member in container.elements:
-            term = self.translator.folded(member)
+        for each in container.elements:
+            term = self.translator.folded(each)
             if term is None or not term.is_constant:
                 return None
             make = _equal if wanted else _unequal
@@ -14334,13 +14406,13 @@ class Paths:
         place = self.place(node.arguments[0])
         if term is None or place is None or place.declared not in (None, "string"):
             return None
-        if type(term.constant) is not str or not _is_plain(term.constant):
+        if type(term.constant) is not str or not is_storable(term.constant):
             return None
-        text = f"{place.path} starts with {_string(term.constant)}"
+        text = f"{place.path} starts with {path_string(term.constant)}"
         return Predicate(text if wanted else f"!({text})")
 
     def has(self, node: Field, wanted: bool) -> Predicate | None:
-        place, key = self.container(node.operand), _key(node.name)
+        place, key = self.container(node.operand), member(node.name)
         if place is None or key is None:
             return None
         if wanted:
@@ -14379,7 +14451,7 @@ class Paths:
         """A derived field, unless the facts supply it."""
         translator = self.translator
         field = translator.environment.derived[node.name]
-        key = _key(node.name)
+        key = member(node.name)
         if field.type is not BOOL or translator.facts is None or key is None:
             return None
         if self.rooted(translator.facts, key) is None:
@@ -14393,15 +14465,23 @@ class Paths:
         value = "true" if wanted else "false"
         lacks = f"!exists($ ? (exists(@{key})))"
         text = f"({lacks} && {found.text} || ${key} == {value})"
-        return Predicate(text, found.exact, found.texts)
+        return Predicate(text, found.exact, found.texts, found.whole)
+
+
+def whole_numbers(translator: Translator, predicate: Predicate) -> str:
+    """Where a predicate is true, whether it is exact: FALSE where that is unknown."""
+    if not predicate.whole:
+        return "FALSE"
+    texts = (text_of_json(translator.arguments, value) for value in predicate.whole)
+    return conjunction(f"strpos({text}, '.') = 0" for text in texts)
 
 
 def _equal(place: _Place, value: Value) -> Predicate | None:
-    path, declared = place
+    path, declared = place.path, place.declared
     if value is None or (type(value) is bool and declared in (None, "bool")):
         return Predicate(f"{path} == {json.dumps(value)}")
-    if type(value) is str and _is_plain(value) and declared in (None, "string"):
-        return Predicate(f"{path} == {_string(value)}", texts=is_only_text(value))
+    if type(value) is str and is_storable(value) and declared in (None, "string"):
+        return Predicate(f"{path} == {path_string(value)}", texts=is_only_text(value))
     if _is_comparable(place, value):
         return Predicate(_among(path, float(value)))
     return None
@@ -14413,8 +14493,8 @@ def _unequal(place: _Place, value: Value) -> Predicate | None:
         return Predicate(f"{path} != null")
     if type(value) is bool:
         text, of, declared = f"{path} != {json.dumps(value)}", "boolean", "bool"
-    elif type(value) is str and _is_plain(value):
-        text, of, declared = f"{path} != {_string(value)}", "string", "string"
+    elif type(value) is str and is_storable(value):
+        text, of, declared = f"{path} != {path_string(value)}", "string", "string"
     elif _is_comparable(place, value) and place.declared not in _WHOLE:
         text = _outside(path, float(value))
         if place.declared is not None:
@@ -14453,56 +14533,6 @@ def _outside(path: str, value: float) -> str:
     return f"{path} <{equal} {below} || {path} >{equal} {above}"
 
 
-def _key(name: str) -> str | None:
-    """A member accessor; None for a name that jsonb cannot have."""
-    if not _is_plain(name):
-        return None
-    plain = name.isascii() and name.isidentifier() and name.lower() not in _KEYWORDS
-    return f".{name}" if plain else f".{_string(name)}"
-
-
-# Words of jsonpath, PostgreSQL sources, src/backend/utils/adt/jsonpath_scan.l.
-_KEYWORDS: Final = frozenset(
-    [
-        "is",
-        "to",
-        "abs",
-        "lax",
-        "date",
-        "flag",
-        "last",
-        "null",
-        "size",
-        "true",
-        "type",
-        "with",
-        "false",
-        "floor",
-        "double",
-        "exists",
-        "starts",
-        "strict",
-        "ceiling",
-        "integer",
-        "time_tz",
-        "unknown",
-        "datetime",
-        "keyvalue",
-        "timestamp",
-        "like_regex",
-        "timestamp_tz",
-    ]
-)
-
-
-def _is_plain(text: str) -> bool:
-    return "\0" not in text
-
-
-def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
 _PREDICATES: Final[dict[str, Callable[[Paths, Invoke, bool], Predicate | None]]] = {
     "_==_": Paths.equal,
     "_!=_": Paths.equal,
@@ -14524,9 +14554,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .sql_numbers import INT_BOUNDS, LEAST, rounded
+from .sql_numbers import GREATEST, INT_BOUNDS, LEAST, rounded
 from .sql_text import part
-from .sql_values import JSON_KINDS, Term, sql_of_json
+from .sql_values import JSON_KINDS, Term, found_in_json, sql_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14534,12 +14564,7 @@ if TYPE_CHECKING:
     from .sql_text import Arguments
     from .sql_values import Json
 
-_TYPES: Final = {
-    "string": "string",
-    "list": "array",
-    "map": "object",
-    "digits": "number",
-}
+_TYPES: Final = {"list": "array", "map": "object"}
 
 
 def read(arguments: Arguments, term: Term, kind: str) -> str:
@@ -14574,31 +14599,36 @@ def read_json(arguments: Arguments, value: Json, kind: str) -> str:
         return f"{operand} = 'null'"
     if kind == "bool":
         return f"CASE {operand} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-    if kind in ("int", "double", "number"):
-        return let(
-            arguments, [read_json(arguments, value, "digits")], _FROM_DIGITS[kind]
-        )
+    if kind == "int":
+        # Numbers with a fraction are doubles.
+        digits = f"{operand}::numeric"
+        whole = f"CASE scale({digits}) WHEN 0 THEN {digits} END"
+        return f"CASE WHEN jsonb_typeof({sql}) = 'number' THEN {whole} END"
+    if kind in ("digits", "string"):
+        of = "number" if kind == "digits" else "string"
+        found = found_in_json(arguments, value, f'@.type() == "{of}"')
+        return f"{found}::numeric" if kind == "digits" else f"{found} #>> '{{}}'"
+    if kind == "number":
+        plain = f"{found_in_json(arguments, value, _PLAIN)}::float8"
+        digits = read_json(arguments, value, "digits")
+        return f"coalesce({plain}, {let(arguments, [digits], rounded('a'))})"
+    if kind == "double":
+        digits = read_json(arguments, value, "digits")
+        test = f"CASE WHEN scale(a) > 0 THEN {part(rounded('a'))} END"
+        return let(arguments, [digits], test)
     if kind not in _TYPES:
         return "NULL"
-    if kind == "string":
-        found = f"{operand} #>> '{{}}'"
-    elif kind == "digits":
-        found = f"{operand}::numeric"
-    else:
-        found = sql
-    return f"CASE WHEN jsonb_typeof({sql}) = '{_TYPES[kind]}' THEN {found} END"
+    return f"CASE WHEN jsonb_typeof({sql}) = '{_TYPES[kind]}' THEN {sql} END"
 
 
-_FROM_DIGITS: Final = {
-    "int": "CASE WHEN scale(a) = 0 THEN a END",
-    "double": f"CASE WHEN scale(a) > 0 THEN {rounded('a')} END",
-    "number": rounded("a"),
-}
+# Numbers that PostgreSQL rounds to a double without an error.
+_PLAIN: Final = (
+    f"@ >= 1e-300 && @ < {GREATEST} || @ <= -1e-300 && @ > -{GREATEST} || @ == 0"
+)
 
 # A declared int takes a double without fraction up to 2**53, see module ``reading``.
-_DECLARED_INT: Final = (
-    "CASE WHEN scale(a) = 0 THEN a "
-    f"WHEN abs(a) <= {LEAST} THEN 0 "
+_FROM_FRACTION: Final = (
+    f"CASE WHEN abs(a) <= {LEAST} THEN 0 "
     "WHEN abs(a) > 1e-300 AND abs(a) <= 9007199254740993 "
     "AND a::float8 = trunc(a::float8) THEN a::float8::bigint::numeric END"
 )
@@ -14623,14 +14653,16 @@ def declared(arguments: Arguments, value: Json, of: str) -> Term | None:
     """A declared fact as its type has it, or None where SQL has no such kind."""
     null = {"null": read_json(arguments, value, "null")}
     if of in ("int", "int64"):
-        digits = read_json(arguments, value, "digits")
-        return Term(
-            null | {"int": let(arguments, [digits], _DECLARED_INT)}, bounds=INT_BOUNDS
-        )
+        sql = sql_of_json(arguments, value)
+        digits = f"{part(sql)}::numeric"
+        fraction = let(arguments, [digits], _FROM_FRACTION)
+        whole = f"CASE scale({digits}) WHEN 0 THEN {digits} ELSE {fraction} END"
+        found = f"CASE WHEN jsonb_typeof({sql}) = 'number' THEN {whole} END"
+        return Term(null | {"int": found}, bounds=INT_BOUNDS)
     if of == "float64":
         return Term(null | {"double": read_json(arguments, value, "number")})
     if of in ("string", "bool"):
-        return Term(null | {of: read_json(arguments, value, of)})
+        return Term(null | {of: read_json(arguments, value, of)}, origin=value)
     return None
 $cel_sql_reading$);
 
@@ -15137,7 +15169,7 @@ from .checked import (
 from .errors import EvaluationError
 from .evaluation import Evaluation
 from .interpreter import interpret
-from .sql_path import Paths
+from .sql_path import Paths, Predicate, whole_numbers
 from .sql_reading import declared, kinds_of, read, read_json
 from .sql_text import (
     NEGATED,
@@ -15209,7 +15241,11 @@ class Translator:
         found = self.match(paths.root, predicate.text)
         if predicate.exact:
             return found
-        return conjunction([found, self.plain(node, "true")])
+        return conjunction([found, self.recheck(node, predicate)])
+
+    def recheck(self, node: Checked, predicate: Predicate) -> str:
+        """A condition where a predicate that is not exact is true."""
+        return disjunction([whole_numbers(self, predicate), self.plain(node, "true")])
 
     def match(self, root: str | None, predicate: str) -> str:
         return f"{root} @@ {self.arguments.literal(f'strict {predicate}')}"
@@ -15277,6 +15313,7 @@ class Translator:
         """
         paths = Paths(self)
         texts, others = [], []
+        inexact: list[tuple[Checked, Predicate]] = []
         for operand in operands:
             if self.folded(operand) is not None:
                 others.append(operand)
@@ -15285,15 +15322,23 @@ class Translator:
             if predicate is None or predicate.texts:
                 others.append(operand)
                 continue
-            if not predicate.exact:
+            if not predicate.exact and operator == "||":
                 others.append(operand)
-                if operator == "||":
-                    continue
+                continue
             texts.append(predicate.text)
+            if not predicate.exact:
+                inexact.append((operand, predicate))
         if not texts:
             return [], others
         text = f" {operator} ".join(dict.fromkeys(texts))
-        return [self.match(paths.root, text)], others
+        found = [self.match(paths.root, text)]
+        for operand, predicate in inexact:
+            try:
+                found.append(self.recheck(operand, predicate))
+            except Refused as refusal:
+                self.refusals.append(refusal)
+                others.append(operand)
+        return found, others
 
     def choice(self, node: Choice, mode: Mode) -> str:
         return chosen(
@@ -15643,7 +15688,7 @@ class Term:
     ``double`` that may be NaN, ``nan`` is set; ``bounds`` are those of an int, and
     ``integer`` says that its SQL is of an integer type, not numeric; ``instant`` of
     which type a column with a time is, ``decimal`` the numeric column that a double is
-    read from.
+    read from; ``origin`` the fact that a declared string or bool is.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -15655,6 +15700,7 @@ class Term:
     integer: bool = False
     instant: str = ""
     decimal: str = ""
+    origin: Json | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -15681,6 +15727,69 @@ def text_of_json(arguments: Arguments, value: Json) -> str:
         return f"{root} #>> {arguments.literal(text_array(keys))}"
     last = arguments.literal(keys[-1])
     return f"{sql_of_json(arguments, Json(root, keys[:-1]))} ->> {last}"
+
+
+def is_storable(text: str) -> bool:
+    """Whether SQL and ``jsonb`` can hold a text."""
+    return "\0" not in text
+
+
+def path_string(text: str) -> str:
+    """A string of jsonpath."""
+    return jsontext.dumps(text, ensure_ascii=False)
+
+
+def member(name: str) -> str | None:
+    """A member accessor of jsonpath; None for a name that ``jsonb`` cannot have."""
+    if not is_storable(name):
+        return None
+    plain = name.isascii() and name.isidentifier() and name.lower() not in _KEYWORDS
+    return f".{name}" if plain else f".{path_string(name)}"
+
+
+# Words of jsonpath, PostgreSQL sources, src/backend/utils/adt/jsonpath_scan.l.
+_KEYWORDS: Final = frozenset(
+    [
+        "is",
+        "to",
+        "abs",
+        "lax",
+        "date",
+        "flag",
+        "last",
+        "null",
+        "size",
+        "true",
+        "type",
+        "with",
+        "false",
+        "floor",
+        "double",
+        "exists",
+        "starts",
+        "strict",
+        "ceiling",
+        "integer",
+        "time_tz",
+        "unknown",
+        "datetime",
+        "keyvalue",
+        "timestamp",
+        "like_regex",
+        "timestamp_tz",
+    ]
+)
+
+
+def found_in_json(arguments: Arguments, value: Json, test: str) -> str:
+    """A ``jsonb`` value where a test of jsonpath is true of it; else NULL.
+
+    One pass over the ``jsonb``, where CASE takes one for the test and another for the
+    value.
+    """
+    path = "".join(member(key) or "" for key in value.keys)
+    text = arguments.literal(f"strict ${path} ? ({test})")
+    return f"jsonb_path_query_first({value.root}, {text}, '{{}}', TRUE)"
 
 
 def is_only_text(text: str) -> bool:
