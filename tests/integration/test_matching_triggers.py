@@ -360,6 +360,54 @@ def test_names_stay_names_wherever_they_are_given(
     assert f"Row ({name})=({name}) matches rule" in str(caught.value)
 
 
+CASCADES = """
+CREATE TABLE port.fleets (id integer PRIMARY KEY);
+CREATE TABLE port.boats (
+    id integer PRIMARY KEY,
+    fleet integer REFERENCES port.fleets ON UPDATE CASCADE ON DELETE CASCADE
+);
+CREATE TABLE port.boat_matches (id integer, rule_name text, rule_id uuid);
+CREATE TRIGGER boats_insert AFTER INSERT ON port.boats
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
+EXECUTE FUNCTION rules.record_matches('boat_matches');
+CREATE TRIGGER boats_update AFTER UPDATE ON port.boats
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT
+EXECUTE FUNCTION rules.record_matches('boat_matches');
+CREATE TRIGGER boats_delete AFTER DELETE ON port.boats
+REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT
+EXECUTE FUNCTION rules.record_matches('boat_matches');
+"""
+
+
+def test_what_a_foreign_key_writes_is_judged_with_the_writers_rights(
+    database: Database,
+    owner: Connection,
+    session: Connection,
+    store: PostgresRuleStore,
+) -> None:
+    """The cascade runs as the tables' owner, who has nothing to do with rules."""
+    database.login(None)
+    fleet_owner = sql.Identifier(database.logins[-1])
+    for statement in (
+        "GRANT USAGE, CREATE ON SCHEMA port TO {}",
+        "GRANT USAGE ON SCHEMA rules TO {}",
+        "GRANT EXECUTE ON FUNCTION rules.record_matches() TO {}",
+        "SET ROLE {}",
+    ):
+        owner.execute(sql.SQL(statement).format(fleet_owner))
+    owner.execute(CASCADES)
+    owner.execute("GRANT ALL ON port.fleets, port.boats, port.boat_matches TO PUBLIC")
+    owner.execute("RESET ROLE")
+    store.add(Rule(uuid4(), "second", "fleet == 2"))
+    session.execute("INSERT INTO port.fleets VALUES (1), (3)")
+    session.execute("INSERT INTO port.boats VALUES (10, 1), (30, 3)")
+    session.execute("UPDATE port.fleets SET id = 2 WHERE id = 1")
+    matches = "SELECT id, rule_name FROM port.boat_matches"
+    assert session.execute(matches).fetchall() == [(10, "second")]
+    session.execute("DELETE FROM port.fleets WHERE id = 2")
+    assert session.execute(matches).fetchall() == []
+
+
 def test_who_may_not_read_the_key_is_not_told_it(
     owner: Connection, session: Connection, heavy: Rule
 ) -> None:

@@ -45,6 +45,14 @@ COUNTS = {
         " rules.evaluate_batch(%(rule)s, ARRAY[facts, '{}']) AS result"
         " WHERE result.matched"
     ),
+    "match_rules": (
+        "FROM orders CROSS JOIN LATERAL rules.match_rules(facts) AS result"
+    ),
+    "match_rules_batch": (
+        "FROM orders CROSS JOIN LATERAL"
+        " rules.match_rules_batch(ARRAY['{}', facts]) AS result"
+        " WHERE result.element = 2"
+    ),
     "explain_rule": (
         "FROM orders CROSS JOIN LATERAL rules.explain_rule(%(rule)s, facts) AS step"
         " WHERE step.depth = 0 AND step.value = 'true'"
