@@ -369,7 +369,11 @@ AS $function$
     -- A type of an extension has its operator = in a schema that is not in the path.
     SELECT string_agg(
         format(
-            'former.%1$I %2$s gone.%1$I',
+            CASE
+                WHEN attribute.attnotnull THEN 'former.%1$I %2$s gone.%1$I'
+                ELSE '(former.%1$I %2$s gone.%1$I '
+                    'OR former.%1$I IS NULL AND gone.%1$I IS NULL)'
+            END,
             key.name,
             coalesce(
                 (

@@ -1,7 +1,7 @@
 -- A trigger on tables of users: which rules match the rows is recorded.
 BEGIN;
 
-SELECT plan(30);
+SELECT plan(31);
 
 SELECT function_returns('rules', 'record_matches', ARRAY[]::name[], 'trigger');
 SELECT isnt_definer('rules', 'record_matches', ARRAY[]::name[]);
@@ -250,7 +250,13 @@ cannot record the matches of table tap.bookings: invalid facts: '
 Row (code, sent)=(not ok, NULL).',
     'Facts that are refused are named by their row'
 );
-UPDATE tap.bookings SET payload = '{"delay": 7}' WHERE facts IS NOT NULL;
+INSERT INTO tap.bookings VALUES ('no time', NULL, '{"Flight": {"delay": 181}}');
+UPDATE tap.bookings SET payload = '{"delay": 0}' WHERE code = 'no time';
+SELECT results_eq(
+    'SELECT code FROM tap.booking_matches', ARRAY['UA'],
+    'A row whose key is NULL in part has its matches replaced too'
+);
+UPDATE tap.bookings SET payload = '{"delay": 7}' WHERE code = 'UA';
 SELECT results_eq(
     'SELECT rule_id FROM tap.booking_matches',
     ARRAY['11111111-0000-4000-8000-000000000004'::uuid],
