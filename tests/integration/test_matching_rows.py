@@ -413,6 +413,24 @@ def test_rows_of_a_view_are_those_that_its_owner_shows(
         caller.execute(COUNTS["columns"].encode())
 
 
+def test_rows_of_a_foreign_table_match(database: Database, caller: Connection) -> None:
+    with database.connect() as session:
+        session.execute(
+            """
+            CREATE EXTENSION file_fdw;
+            CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+            CREATE FOREIGN TABLE public.abroad (delay integer, carrier text)
+            SERVER files OPTIONS (
+                program $$printf '500,UA\\n7,AA\\n600,AA\\n'$$, format 'csv'
+            );
+            GRANT SELECT ON public.abroad TO PUBLIC;
+            """
+        )
+    for call in ("columns", "language"):
+        query = COUNTS[call].replace("public.flights", "public.abroad")
+        assert number(caller, query) == 2
+
+
 def test_operators_of_the_caller_have_no_part_in_it(
     database: Database, caller: Connection
 ) -> None:

@@ -156,13 +156,13 @@ SELECT is(
 );
 SELECT matches(
     (SELECT sql FROM rules.rule_sql(md5('in flight')::uuid)),
-    'facts #> ''{Flight,delay}''', 'Without a table, it is about jsonb called facts'
+    '(^|[ (])facts .*delay', 'Without a table, it is about jsonb called facts'
 );
 SELECT matches(
     (SELECT sql FROM rules.rule_sql(
         md5('in flight')::uuid, 'public.tap_flights', 'facts'
     )),
-    'r.facts #> ''{Flight,delay}''', 'With a facts_column, about that of the row'
+    'r\.facts .*delay', 'With a facts_column, about that of the row'
 );
 SELECT results_eq(
     $$
