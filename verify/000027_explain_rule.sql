@@ -65,7 +65,7 @@ BEGIN
             pg_get_function_result(oid)
             = 'TABLE(step integer, depth integer, line integer, "column" integer, '
             || 'expression text, outcome text, value jsonb, error text, '
-            || 'derived_from text)'
+            || 'derived_from text, access_keys text)'
         FROM pg_proc
         WHERE oid = 'rules.explain_rule(uuid, jsonb)'::regprocedure
     ), 'rules.explain_rule gives something else';

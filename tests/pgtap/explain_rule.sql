@@ -1,7 +1,7 @@
 -- Why a rule says what it says.
 BEGIN;
 
-SELECT plan(5);
+SELECT plan(7);
 
 SELECT has_function('rules', 'explain_rule', ARRAY['uuid', 'jsonb']);
 SELECT isnt_definer('rules', 'explain_rule', ARRAY['uuid', 'jsonb']);
@@ -43,6 +43,26 @@ SELECT results_eq(
     $$,
     $$VALUES ('User.Age', 'error', true)$$,
     'EVAL-5: an error stands where it arose'
+);
+SELECT results_eq(
+    $$
+        SELECT step, access_keys
+        FROM rules.explain_rule('11111111-0000-4000-8000-000000000001', '{}')
+        WHERE access_keys IS NOT NULL
+    $$,
+    $$VALUES (1, 'User.Member == true and User.Age >= 18')$$,
+    'The first row says by what facts the rule is found'
+);
+UPDATE rules.rules SET expression = 'User.Age >= 18 || size("x") == 1'
+WHERE id = '11111111-0000-4000-8000-000000000001';
+SELECT results_eq(
+    $$
+        SELECT access_keys
+        FROM rules.explain_rule('11111111-0000-4000-8000-000000000001', '{}')
+        WHERE step = 1
+    $$,
+    $$VALUES ('always: nothing in it compares a field with a constant')$$,
+    'Or why it has to be evaluated for any'
 );
 SELECT throws_ok(
     $$SELECT * FROM rules.explain_rule(gen_random_uuid(), '{}')$$,
