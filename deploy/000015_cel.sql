@@ -224,7 +224,7 @@ from .errors import (
     InvalidExpression,
     InvalidFacts,
 )
-from .facts import parse_facts, value_to_json
+from .facts import parse_facts, parse_many, value_to_json
 from .interruption import give_way as _give_way
 from .interruption import interrupted as _interrupted
 from .program import compile_expression
@@ -570,26 +570,33 @@ def evaluate_batch(
     matched: list[bool | None] = []
     errors: list[str | None] = []
     try:
-        for text in _flat(facts):
+        program, invalid = _compiled(expression, environment)
+        for given in parse_many(list(_flat(facts))):
             _give_way()
-            try:
-                variables = _variables(text, environment)
-            except InvalidFacts as refused:
+            value, error = None, invalid
+            if isinstance(given, InvalidFacts):
                 matched.append(None)
-                errors.append(str(refused))
+                errors.append(str(given))
                 continue
-            try:
-                program = _program(expression, environment)
-                value = program.evaluate(variables, interrupted=_interrupted)
-            except (EvaluationError, InvalidExpression) as failed:
-                matched.append(False)
-                errors.append(str(failed))
-            else:
-                matched.append(value is True)
-                errors.append(None)
+            if program is not None:
+                try:
+                    variables = _activated(given, environment)
+                    value = program.evaluate(variables, interrupted=_interrupted)
+                except EvaluationError as failed:
+                    error = str(failed)
+            matched.append(value is True)
+            errors.append(error)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure)
     return matched, errors, None
+
+
+def _compiled(expression: str, environment: str) -> tuple[Program | None, str | None]:
+    """The program of an expression, or why it has none."""
+    try:
+        return _program(expression, environment), None
+    except InvalidExpression as invalid:
+        return None, str(invalid)
 
 
 def evaluate_expression(
@@ -6313,7 +6320,7 @@ from .types import Type
 from .values import BoolKey, Opaque, Optional, Uint, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Facts = dict[str, Any]
 """Decoded facts: dict, list, str, int, float, bool and None, nothing else."""
@@ -6481,6 +6488,51 @@ def parse_facts(text: str, limits: FactLimits = DEFAULT_FACT_LIMITS) -> Facts:
     except RecursionError:
         raise _refused([], _too_deep(limits)) from None
     return facts
+
+
+# Decoding that many at once takes half as long as one by one; more is no faster. Of
+# larger facts decoding is most of the work, and cannot be cancelled.
+_TOGETHER = 64
+_TOGETHER_SIZE = 64 * 1024
+
+
+def parse_many(
+    texts: list[str], limits: FactLimits = DEFAULT_FACT_LIMITS
+) -> Iterator[Facts | InvalidFacts]:
+    """Decode the JSON text of each ``jsonb`` as :func:`parse_facts` does.
+
+    Gives the refusal in the place of facts that are refused.
+    """
+    for start in range(0, len(texts), _TOGETHER):
+        some = texts[start : start + _TOGETHER]
+        decoded = _decoded_together(some, limits)
+        if decoded is not None:
+            yield from decoded
+            continue
+        for text in some:
+            try:
+                yield parse_facts(text, limits)
+            except InvalidFacts as refused:
+                yield refused
+
+
+def _decoded_together(texts: list[str], limits: FactLimits) -> list[Facts] | None:
+    """The facts of some texts, or None where any needs a closer look."""
+    joined = f"[{','.join(texts)}]"
+    if len(joined) > min(limits.size, _TOGETHER_SIZE) or "\\u" in joined:
+        return None
+    if any(text.count("{") + text.count("[") > limits.depth for text in texts):
+        return None
+    try:
+        outline = joined.encode().translate(_OUTLINE, b"+")
+        if _LONG_NUMBER in outline or _LARGE_EXPONENT in outline:
+            return None
+        decoded: list[Facts] = _decode(joined)
+    except (ValueError, RecursionError, _Refusal):
+        return None
+    if any(type(facts) is not dict for facts in decoded):
+        return None
+    return decoded
 
 
 def _require_object(value: object) -> None:

@@ -24,6 +24,7 @@ from pgrules.cel.facts import (
     facts_from_mapping,
     facts_to_json,
     parse_facts,
+    parse_many,
     value_to_json,
 )
 from pgrules.cel.temporal import Duration, Timestamp
@@ -458,6 +459,44 @@ class TestResults:
             with pytest.raises(EvaluationError, match="NUL cannot be stored in jsonb"):
                 value_to_json(value)
             assert "a\ufffd" in value_to_json(value, strict=False)
+
+
+ODD_TEXTS = [
+    "{}",
+    '{"a": 1}',
+    '{"a": {"b": [1, 2.5, "x", null, true]}}',
+    '{"a": "[{"}',
+    '{"a": 9223372036854775807}',
+    '{"a": 9223372036854775808}',
+    '{"a": 1e400}',
+    '{"a": "\\\\u0041"}',
+    '{"a": "\\u0041"}',
+    '{"a": "\\u0000"}',
+    '{"a": "\ud800"}',
+    '{"a": ' + "[" * 99 + "]" * 99 + "}",
+    '{"a": ' + "[" * 100 + "]" * 100 + "}",
+    '{"a": "' + "x" * 70_000 + '"}',
+    "[]",
+    "null",
+    "1",
+    '"x"',
+]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(ODD_TEXTS), max_size=150))
+def test_many_facts_are_decoded_as_each_is(texts: list[str]) -> None:
+    def alone(text: str) -> object:
+        try:
+            return parse_facts(text)
+        except InvalidFacts as refused:
+            return str(refused)
+
+    found = [
+        str(given) if isinstance(given, InvalidFacts) else given
+        for given in parse_many(texts)
+    ]
+    assert found == [alone(text) for text in texts]
 
 
 def test_modules_that_few_facts_need_are_not_loaded_with_this_one() -> None:

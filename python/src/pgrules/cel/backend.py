@@ -25,7 +25,7 @@ from .errors import (
     InvalidExpression,
     InvalidFacts,
 )
-from .facts import parse_facts, value_to_json
+from .facts import parse_facts, parse_many, value_to_json
 from .interruption import give_way as _give_way
 from .interruption import interrupted as _interrupted
 from .program import compile_expression
@@ -371,26 +371,33 @@ def evaluate_batch(
     matched: list[bool | None] = []
     errors: list[str | None] = []
     try:
-        for text in _flat(facts):
+        program, invalid = _compiled(expression, environment)
+        for given in parse_many(list(_flat(facts))):
             _give_way()
-            try:
-                variables = _variables(text, environment)
-            except InvalidFacts as refused:
+            value, error = None, invalid
+            if isinstance(given, InvalidFacts):
                 matched.append(None)
-                errors.append(str(refused))
+                errors.append(str(given))
                 continue
-            try:
-                program = _program(expression, environment)
-                value = program.evaluate(variables, interrupted=_interrupted)
-            except (EvaluationError, InvalidExpression) as failed:
-                matched.append(False)
-                errors.append(str(failed))
-            else:
-                matched.append(value is True)
-                errors.append(None)
+            if program is not None:
+                try:
+                    variables = _activated(given, environment)
+                    value = program.evaluate(variables, interrupted=_interrupted)
+                except EvaluationError as failed:
+                    error = str(failed)
+            matched.append(value is True)
+            errors.append(error)
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, _failure(failure)
     return matched, errors, None
+
+
+def _compiled(expression: str, environment: str) -> tuple[Program | None, str | None]:
+    """The program of an expression, or why it has none."""
+    try:
+        return _program(expression, environment), None
+    except InvalidExpression as invalid:
+        return None, str(invalid)
 
 
 def evaluate_expression(
