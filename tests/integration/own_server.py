@@ -111,15 +111,13 @@ def own_server(
     *,
     settings: str,
     host_lines: str,
-    binaries: Path | None = None,
 ) -> Iterator[OwnServer]:
     """Start a server on the loopback interface for as long as the block runs.
 
     `files` are written beside its data, readable by the server alone; `settings` and
-    `host_lines` become its postgresql.conf and pg_hba.conf. Without `binaries` it is
-    the version that is installed.
+    `host_lines` become its postgresql.conf and pg_hba.conf.
     """
-    binaries = binaries or installed_binaries()
+    binaries = installed_binaries()
     with own_folder() as folder:
         server = OwnServer(free_port(), secrets.token_hex(8), folder, binaries)
         contents = {**files, "password": server.password.encode()}
@@ -149,21 +147,36 @@ def own_server(
 @contextmanager
 def standby_of(primary: OwnServer) -> Iterator[OwnServer]:
     """Start a streaming replica for as long as the block runs."""
+    with _from_backup(primary, primary.binaries, "--write-recovery-conf") as standby:
+        yield standby
+
+
+@contextmanager
+def copy_of(original: OwnServer, binaries: Path) -> Iterator[OwnServer]:
+    """Start a server with the same databases for as long as the block runs."""
+    with _from_backup(original, binaries) as copy:
+        yield copy
+
+
+@contextmanager
+def _from_backup(
+    original: OwnServer, binaries: Path, *options: str
+) -> Iterator[OwnServer]:
     with own_folder() as folder:
-        standby = OwnServer(free_port(), primary.password, folder, primary.binaries)
+        server = OwnServer(free_port(), original.password, folder, binaries)
         data = folder / "data"
         run(
             folder,
-            primary.binaries / "pg_basebackup",
-            *("--pgdata", data, "--dbname", primary.uri),
-            *("--write-recovery-conf", "--checkpoint", "fast", "--no-sync"),
+            original.binaries / "pg_basebackup",
+            *("--pgdata", data, "--dbname", original.uri),
+            *("--checkpoint", "fast", "--no-sync", *options),
         )
         with (data / "postgresql.conf").open("a") as configuration:
             configuration.write(
-                f"port = {standby.port}\nunix_socket_directories = '{folder}'\n"
+                f"port = {server.port}\nunix_socket_directories = '{folder}'\n"
             )
-        with _running(standby):
-            yield standby
+        with _running(server):
+            yield server
 
 
 @contextmanager

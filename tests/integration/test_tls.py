@@ -19,13 +19,27 @@ import trustme
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
-from pgrules import Engine, PostgresRuleStore, Rule, StoreUnavailable
+from pgrules import (
+    Engine,
+    PermissionDenied,
+    PostgresRuleStore,
+    Rule,
+    StoreUnavailable,
+)
 from tests.fixtures.sqitch import ROOT
 from tests.integration.own_server import own_server
 
 pytestmark = pytest.mark.integration
 
 NAME = "pgrules.test"
+
+CERTIFIED = "certified"
+"""The login that proves itself by a certificate of that name."""
+
+HOST_LINES = f"""
+hostssl all {CERTIFIED} 127.0.0.1/32 cert
+hostssl all all 127.0.0.1/32 scram-sha-256
+"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class TlsServer:
     password: str
     authority: Path
     other_authority: Path
+    clients: Path
+    """The folder of clients' certificates and keys."""
 
     def conninfo(self, **options: Any) -> str:
         """A connection string of the superuser."""
@@ -56,6 +72,16 @@ class TlsServer:
             sslmode="verify-full", sslrootcert=self.authority, **options
         )
 
+    def certified(self, certificate: str, **options: Any) -> str:
+        """A connection string without a password, with a client's certificate."""
+        return self.verified(
+            user=CERTIFIED,
+            password="",
+            sslcert=self.clients / f"{certificate}.pem",
+            sslkey=self.clients / f"{certificate}.key",
+            **options,
+        )
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
@@ -66,17 +92,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
     other.cert_pem.write_to_path(folder / "other.pem")
     certificate = authority.issue_cert(NAME)
     chain = b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+    for issuer, common_name, file in (
+        (authority, CERTIFIED, "right"),
+        (authority, "somebody_else", "another name"),
+        (other, CERTIFIED, "another authority"),
+    ):
+        client = issuer.issue_cert("client.test", common_name=common_name)
+        client.cert_chain_pems[0].write_to_path(folder / f"{file}.pem")
+        client.private_key_pem.write_to_path(folder / f"{file}.key")
+        (folder / f"{file}.key").chmod(0o600)
     with own_server(
-        {"server.pem": chain, "server.key": certificate.private_key_pem.bytes()},
+        {
+            "server.pem": chain,
+            "server.key": certificate.private_key_pem.bytes(),
+            "clients.pem": authority.cert_pem.bytes(),
+        },
         settings="ssl = on\nssl_cert_file = '../server.pem'\n"
-        "ssl_key_file = '../server.key'\n",
-        host_lines="hostssl all all 127.0.0.1/32 scram-sha-256\n",
+        "ssl_key_file = '../server.key'\nssl_ca_file = '../clients.pem'\n",
+        host_lines=HOST_LINES,
     ) as running:
         yield TlsServer(
             running.port,
             running.password,
             folder / "authority.pem",
             folder / "other.pem",
+            folder,
         )
 
 
@@ -178,3 +218,52 @@ def test_a_pool_that_reaches_no_trusted_server_is_unavailable(
         with pytest.raises(StoreUnavailable) as caught:
             store.list_active()
     assert caught.value.retry_safe
+
+
+@pytest.fixture(scope="module")
+def certified(server: TlsServer, tenant: UUID) -> UUID:
+    """The tenant of the login that has a certificate and no password."""
+    with psycopg.connect(server.verified(), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {CERTIFIED} LOGIN IN ROLE rules_tenant")
+        connection.execute(
+            "INSERT INTO rules.tenant_logins (login, tenant_id) VALUES (%s, %s)",
+            [CERTIFIED, tenant],
+        )
+    return tenant
+
+
+def test_a_client_may_prove_itself_by_a_certificate(
+    server: TlsServer, certified: UUID
+) -> None:
+    """REQ-SECURITY-004: the certificate's name is the login, and that has a tenant."""
+    with ConnectionPool(server.certified("right"), min_size=1, max_size=2) as pool:
+        engine = Engine(PostgresRuleStore(pool, certified))
+        rule = engine.add_rule(Rule(uuid4(), "certified adults", "User.Age >= 18"))
+        assert engine.evaluate(rule.id, {"User": {"Age": 30}}).matched
+        with pytest.raises(PermissionDenied):
+            PostgresRuleStore(pool, uuid4()).list_active()
+        with pool.connection() as connection:
+            row = connection.execute(
+                "SELECT session_user, client_serial IS NOT NULL FROM pg_stat_ssl"
+                " WHERE pid = pg_backend_pid()"
+            ).fetchone()
+    assert row == (CERTIFIED, True)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        ("another name", "certificate authentication failed"),
+        ("another authority", "unknown ca|certificate"),
+        ("none", "requires a valid client certificate"),
+    ],
+)
+def test_a_client_that_cannot_prove_its_name_is_refused(
+    server: TlsServer, certified: UUID, certificate: str, reason: str
+) -> None:
+    """REQ-SECURITY-004: also where it knows a password."""
+    conninfo = server.certified(certificate)
+    if certificate == "none":
+        conninfo = server.verified(user=CERTIFIED)
+    with pytest.raises(psycopg.OperationalError, match=reason):
+        psycopg.connect(conninfo)
