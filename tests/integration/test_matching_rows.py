@@ -528,6 +528,42 @@ def test_a_table_cannot_change_while_its_rows_are_in_use(
             changer.execute("ALTER TABLE flights DROP COLUMN delay")
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("ALTER TABLE flights ADD extra integer DEFAULT 3", 80),
+        ("ALTER TABLE flights DROP COLUMN carrier", 80),
+        (
+            """
+            ALTER TABLE flights RENAME delay TO late;
+            ALTER TABLE flights RENAME id TO delay;
+            """,
+            19503,
+        ),
+        ("ALTER TABLE flights RENAME delay TO late", "42703"),
+        # The server writes such a table anew, and an older snapshot sees no row of it.
+        ("ALTER TABLE flights ALTER delay TYPE double precision USING -delay", 0),
+        ("ALTER TABLE flights ALTER delay TYPE text", "42883"),
+    ],
+)
+def test_a_transaction_that_began_before_a_change_gets_no_wrong_row(
+    database: Database, caller: Connection, change: str, expected: int | str
+) -> None:
+    """Its snapshot has the catalog of before; the server reads the table of now."""
+    caller.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    found: int | str
+    with caller.transaction():
+        number(caller, "SELECT count(*) FROM rules.rules")
+        with database.connect() as changer:
+            changer.execute(change.encode())
+        try:
+            with caller.transaction():
+                found = number(caller, COUNTS["columns"])
+        except psycopg.Error as error:
+            found = error.sqlstate or ""
+    assert found == expected
+
+
 def test_columns_of_tables_that_come_and_go_are_not_mixed_up(
     caller: Connection, database: Database
 ) -> None:
