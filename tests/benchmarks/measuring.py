@@ -114,12 +114,17 @@ class _Sampler:
     samples: list[float] = field(default_factory=list)
 
     def warm_up(self) -> None:
+        started = perf_counter()
         result = self.case.run()
+        took = perf_counter() - started
         if result != self.case.expected:
             raise WrongResultError(
                 f"{self.case.name}: expected {_short(self.case.expected)},"
                 f" got {_short(result)}"
             )
+        if took > 4 * _WARM_UP_SECONDS:
+            # It is warm by now, and one run is a sample.
+            return
         runs, taken = 1, self.case.time(1)
         while taken < _WARM_UP_SECONDS:
             more = max(1, min(runs, round(_WARM_UP_SECONDS * runs / taken)))

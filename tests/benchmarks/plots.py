@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from .findings import growth
@@ -111,7 +112,7 @@ def _rule_index(run: Run) -> Figure | None:
     ]
     return _lines(
         _by_size(sizes),
-        "Up to a million rules, of which ten match",
+        "Up to a million rules, of which ten match: from JSON text to their ids",
         "rules",
     )
 
@@ -335,7 +336,7 @@ def _label_ends(
                     "shrinkA": 1,
                     "shrinkB": 4,
                 },
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                path_effects=[withStroke(linewidth=3, foreground="white")],
                 annotation_clip=False,
             )
 
