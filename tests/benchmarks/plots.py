@@ -57,6 +57,9 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 
 
+_OUTLINE: Final = withStroke(linewidth=3, foreground="white")
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     name: str
@@ -336,7 +339,8 @@ def _label_ends(
                     "shrinkA": 1,
                     "shrinkB": 4,
                 },
-                path_effects=[withStroke(linewidth=3, foreground="white")],
+                # Only those within the axes have lines behind them.
+                path_effects=None if end == last else [_OUTLINE],
                 annotation_clip=False,
             )
 
