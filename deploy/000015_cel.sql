@@ -12968,8 +12968,11 @@ _INSTANTS: Final = (
     "timestamp with time zone", "timestamp without time zone", "date",
 )  # fmt: skip
 
-# Arrays of these have their elements in JSON as CEL reads them.
-_ELEMENTS: Final = ("int", "string", "bool", "dyn")
+# Arrays whose elements JSON has as CEL reads them.
+_ELEMENTS: Final = (
+    *_INTEGERS, "text", "character varying", "boolean", "jsonb", "name", "uuid",
+)  # fmt: skip
+_ARRAYS: Final = frozenset({"anyarray", *(f"{name}[]" for name in _ELEMENTS)})
 
 # Doubles as CEL reads the digits of a numeric; NaN and infinities are the same.
 _FROM_NUMERIC: Final = (
@@ -13011,11 +13014,10 @@ def _value(
         return Term({"duration": let(arguments, [sql], _FROM_INTERVAL)})
     if of == "jsonb":
         return Term(json=Json(f"coalesce({sql}, 'null')" if column.nullable else sql))
-    if isinstance(declared, str) and declared.removeprefix("list(")[:-1] in _ELEMENTS:
-        found = f"to_jsonb({sql})"
-        return Term(
-            json=Json(f"coalesce({found}, 'null')" if column.nullable else found)
-        )
+    if of in _ARRAYS:
+        array = f"to_jsonb({sql})"
+        null = f"coalesce({array}, 'null')" if column.nullable else array
+        return Term(json=Json(null))
     return None
 $cel_sql_columns$);
 

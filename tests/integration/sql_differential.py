@@ -7,6 +7,7 @@ what differs. One statement asks one rule of all facts.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from random import Random
@@ -25,10 +26,11 @@ from pgrules.cel import (
 from pgrules.cel.activation import activate, compile_derived
 from pgrules.cel.facts import parse_facts
 from pgrules.cel.sql import Source, translate
+from pgrules.cel.sql_columns import Column
 from tests.integration import sql_generation as generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pgrules.cel import Program
     from pgrules.cel.sql_text import Mode
@@ -37,28 +39,86 @@ Connection = psycopg.Connection[Any]
 
 _FACTS = 100
 _RULES_EACH = 50
-_SOURCE = Source("t", "facts")
+
+
+class Pool(NamedTuple):
+    """Facts in a table t, and what rules about them are translated with."""
+
+    texts: list[str]
+    environment: Environment
+    source: Source
 
 
 class Setting(NamedTuple):
-    """A kind of rules: their environment, and what generates rules and facts."""
+    """A kind of rules, and how facts for them are stored in a table t."""
 
-    environment: Environment
-    rule: Any
-    facts: Any
+    rule: Callable[[Random], str]
+    store: Callable[[Connection, Random], Pool]
 
 
 def _dynamic_rule(random: Random) -> str:
     return generation.Rules(random).condition(random.randint(0, 3))
 
 
+_DECLARED = Environment.from_json(generation.DOCUMENT)
+
+
+def _store_dynamic(session: Connection, random: Random) -> Pool:
+    texts = [generation.facts(random) for _ in range(_FACTS)]
+    return store(session, texts, Environment())
+
+
+def _store_declared(session: Connection, random: Random) -> Pool:
+    texts = [generation.declared_facts(random) for _ in range(_FACTS)]
+    return store(session, texts, _DECLARED)
+
+
+def store(session: Connection, facts: list[str], environment: Environment) -> Pool:
+    """Keep facts in a column, and give their texts as the server has them."""
+    session.execute("DROP TABLE IF EXISTS pg_temp.t")
+    session.execute("CREATE TEMPORARY TABLE t (number integer, facts jsonb)")
+    session.execute(
+        "INSERT INTO t SELECT n - 1, facts::jsonb"
+        " FROM unnest(%s::text[]) WITH ORDINALITY AS f (facts, n)",
+        [facts],
+    )
+    rows = session.execute("SELECT facts::text FROM t ORDER BY number")
+    return Pool([row[0] for row in rows], environment, Source("t", "facts"))
+
+
+def _store_columns(session: Connection, random: Random) -> Pool:
+    """Keep facts in columns; the server says what they are to the language."""
+    session.execute("DROP TABLE IF EXISTS pg_temp.t")
+    columns = ", ".join(f'"{n}" {of}' for n, (of, _) in generation.COLUMNS.items())
+    session.execute(f"CREATE TEMPORARY TABLE t (number integer, {columns})".encode())
+    places = ", ".join(f"%s::text::{of}" for of, _ in generation.COLUMNS.values())
+    with session.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO t VALUES (%s, {places})".encode(),  # noqa: S608
+            [[number, *generation.row(random)] for number in range(_FACTS)],
+        )
+    known = session.execute(
+        "SELECT name, base, not_null, declared"
+        " FROM rules_internal.relation_columns('pg_temp.t'::regclass)"
+    ).fetchall()
+    document = {"columns": {name: declared for name, _, _, declared in known}}
+    of = {name: Column(name, base, not fixed) for name, base, fixed, _ in known}
+    facts = session.execute(
+        "SELECT rules_internal.row_facts('pg_temp.t'::regclass, 't', %s, NULL)",
+        [list(generation.COLUMNS)],
+    ).fetchone()
+    assert facts is not None
+    rows = session.execute(
+        f"SELECT ({facts[0]})::text FROM t ORDER BY number".encode()  # noqa: S608
+    )
+    environment = Environment.from_json(json.dumps(document))
+    return Pool([row[0] for row in rows], environment, Source("t", None, of))
+
+
 SETTINGS = (
-    Setting(Environment(), _dynamic_rule, generation.facts),
-    Setting(
-        Environment.from_json(generation.DOCUMENT),
-        generation.declared_rule,
-        generation.declared_facts,
-    ),
+    Setting(_dynamic_rule, _store_dynamic),
+    Setting(generation.declared_rule, _store_declared),
+    Setting(generation.columns_rule, _store_columns),
 )
 
 
@@ -70,9 +130,12 @@ class Counts:
         self.reasons: dict[str, int] = {}
 
 
-def template_of(compiled: Program, mode: Mode) -> tuple[str, list[str], bool] | None:
+def template_of(
+    compiled: Program, source: Source, mode: Mode
+) -> tuple[str, list[str], bool] | None:
+    """Template, arguments, and whether that is all of the rule."""
     made = translate(
-        compiled.tree, compiled.text, compiled.environment, _SOURCE, mode=mode
+        compiled.tree, compiled.text, compiled.environment, source, mode=mode
     )
     if made.template is None:
         return None
@@ -97,11 +160,12 @@ def differences(
     random = Random(seed)  # noqa: S311 - wanted to be repeatable
     while counts.pairs < pairs:
         setting = random.choice(SETTINGS)
-        texts = store(session, [setting.facts(random) for _ in range(_FACTS)])
-        fields = compile_derived(setting.environment)
-        limit = setting.environment.limits.cost
+        pool = setting.store(session, random)
+        environment = pool.environment
+        fields = compile_derived(environment)
+        limit = environment.limits.cost
         known = []
-        for number, text in enumerate(texts):
+        for number, text in enumerate(pool.texts):
             try:
                 known.append((number, text, parse_facts(text)))
             except InvalidFacts:
@@ -109,12 +173,13 @@ def differences(
         for _ in range(_RULES_EACH):
             text = setting.rule(random)
             try:
-                compiled = compile_expression(text, setting.environment)
+                compiled = compile_expression(text, environment)
             except CelError:
                 continue
             counts.rules += 1
             made = {
-                mode: template_of(compiled, mode) for mode in ("true", "exact", "false")
+                mode: template_of(compiled, pool.source, mode)
+                for mode in ("true", "exact", "false")
             }
             if made["true"] is None or not made["true"][2]:
                 counts.refused += 1
@@ -152,18 +217,6 @@ def differences(
                     break
 
 
-def store(session: Connection, facts: list[str]) -> list[str]:
-    """Keep facts in a table, and give their texts as the server has them."""
-    session.execute("DROP TABLE IF EXISTS pg_temp.t")
-    session.execute("CREATE TEMPORARY TABLE t (n integer, facts jsonb)")
-    session.execute(
-        "INSERT INTO t SELECT n - 1, facts::jsonb"
-        " FROM unnest(%s::text[]) WITH ORDINALITY AS f (facts, n)",
-        [facts],
-    )
-    return [row[0] for row in session.execute("SELECT facts::text FROM t ORDER BY n")]
-
-
 def ask(session: Connection, made: dict[str, Any]) -> list[tuple[Any, ...]]:
     """The outcomes of one rule, in the three modes, for all facts."""
     texts = []
@@ -177,7 +230,7 @@ def ask(session: Connection, made: dict[str, Any]) -> list[tuple[Any, ...]]:
         ).fetchone()
         assert row is not None
         texts.append(row[0])
-    query = f"SELECT ({'), ('.join(texts)}) FROM t ORDER BY n"  # noqa: S608
+    query = f"SELECT ({'), ('.join(texts)}) FROM t ORDER BY number"  # noqa: S608
     with session.transaction():
         return list(session.execute(query.encode()))  # no parameters: text as it is
 

@@ -452,3 +452,67 @@ class TypedRules:
 def declared_rule(random: Random) -> str:
     """A rule for ``DOCUMENT``."""
     return TypedRules(random, _TYPED).condition(random.randint(0, 3))
+
+
+# A table's columns: their types, and texts that they are read from.
+
+COLUMNS: Final[dict[str, tuple[str, tuple[str | None, ...]]]] = {
+    "i": ("integer", ("0", "1", "2", "5", "-7", "60", "2147483647", "-2147483648")),
+    "l": ("bigint", ("0", "3", "-1", "9223372036854775807", "-9223372036854775808",
+                     "9007199254740993", "3037000500")),
+    "f": ("double precision", ("0", "-0", "1", "2.5", "60", "0.1", "NaN", "Infinity",
+                               "-Infinity", "1e308", "1e-320", "9007199254740992")),
+    "r": ("real", ("0", "0.1", "60", "NaN", "-2.5")),
+    "n": ("numeric", ("0", "60.000000000000000001", "60", "0.1", "1e400", "-1e400",
+                      "NaN", "Infinity", "2e-324", "1e-400", "9007199254740993",
+                      "2.50")),
+    "p": ("numeric(10, 2)", ("0", "60.01", "60", "0.10", "NaN", "-2.5")),
+    "s": ("text", STRINGS),
+    "c": ("character(4)", ("a", "ab", "abc", "UA", "")),
+    "w": ("character varying(40)", STRINGS),
+    "b": ("boolean", ("true", "false")),
+    "t": ("timestamptz", ("2024-02-29 12:00:00Z", "2024-02-29 06:30:00.123456Z",
+                          "infinity", "-infinity", "0001-01-01 00:00:00Z",
+                          "10000-01-01 00:00:00Z", "1970-01-01 00:00:00.000001Z",
+                          "0044-03-15 00:00:00Z BC")),
+    "u": ("timestamp", ("2024-02-29 12:00:00", "infinity", "9999-12-31 23:59:59.999999",
+                        "2024-02-29 06:30:00.123456")),
+    "y": ("date", ("2024-02-29", "infinity", "-infinity", "1970-01-01", "0001-01-01",
+                   "9999-12-31", "10000-01-01")),
+    "d": ("interval", ("1 hour", "-1.5 s", "1 day", "1 month", "0", "1 us", "300 years",
+                       "106751 days 23:47:16.854775", "106752 days")),
+    "j": ("jsonb", ('{"a": 1, "k": "x"}', "[1, 2]", "5", "null", '"a"', "60.0")),
+    "g": ("text[]", ("{}", "{a,ab}", "{NULL,UA}", '{"it\'s"}')),
+    "k": ("integer[]", ("{}", "{1,2}", "{60,NULL}")),
+    "q": ("character(4)[]", ("{}", "{a,ab}")),
+}  # fmt: skip
+_COLUMN_NAMES: Final = {
+    "i": ("i", "l"),
+    "f": ("f", "r", "n", "p"),
+    "s": ("s", "w", "c"),
+    "b": ("b",),
+    "t": ("t", "u", "y"),
+    "d": ("d", "duration('1h')", "duration('1ns')"),
+}
+
+
+def row(random: Random) -> list[str | None]:
+    """The texts of one row of ``COLUMNS``."""
+    return [
+        None if random.random() < 0.12 else random.choice(texts)
+        for _, texts in COLUMNS.values()
+    ]
+
+
+def columns_rule(random: Random) -> str:
+    """A rule for ``COLUMNS``."""
+    if random.random() < 0.15:
+        rules = Rules(random, ("j", "j.a", "j.k", "g", "k", "i", "s"))
+        return rules.condition(random.randint(0, 2))
+    if random.random() < 0.1:
+        name = random.choice(("g", "k", "j", "q"))
+        return f"{random.choice((*_MEMBERS, 'i', 's'))} in {name}"
+    return TypedRules(random, _COLUMN_NAMES).condition(random.randint(0, 3))
+
+
+_MEMBERS: Final = ("1", "2", "60", '"a"', '"UA"', "null", "60.0")
