@@ -193,6 +193,33 @@ def test_deleting_a_tenant_waits_for_its_writers_and_takes_their_rules(
     assert left == (0,)
 
 
+def test_deleting_a_tenant_does_not_deadlock_with_deleting_its_rules(
+    database: Database, first: Connection, later: ThreadPoolExecutor, tenant: UUID
+) -> None:
+    """REQ-TENANT-007: whoever deletes a rule locks the tenant first."""
+    first.execute(INSERT_RULE, ["adults", "User.Age >= 18"])
+    first.execute(INSERT_RULE, ["more", "User.Age >= 21"])
+    first.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    first.execute("DELETE FROM rules.rules WHERE name = 'adults'")
+    admin = psycopg.connect(database.login("rules_admin"))
+    deletion = later.submit(
+        admin.execute, "DELETE FROM rules.tenants WHERE id = %s", [tenant]
+    )
+    wait_until_blocked(database, admin, first, deletion)
+    first.execute("DELETE FROM rules.rules")
+    first.commit()
+    deletion.result()
+    admin.commit()
+    admin.close()
+    with database.connect() as session:
+        left = session.execute(
+            "SELECT (SELECT count(*) FROM rules.rules)"
+            " + (SELECT count(*) FROM rules_internal.rule_set_tokens)"
+        ).fetchone()
+    assert left == (0,)
+
+
 def test_writers_of_rules_do_not_wait_for_one_another(
     first: Connection, second: Connection
 ) -> None:
