@@ -180,7 +180,7 @@ def test_rules_are_evaluated_in_the_restored_database(
 def test_sqitch_finds_the_restored_database_as_deployed(
     filled: tuple[Database, UUID], restored: str
 ) -> None:
-    """REQ-MIGRATE-003: the registry is in the dump, and every change verifies."""
+    """REQ-MIGRATION-003: the registry is in the dump, and every change verifies."""
     done = subprocess.run(
         ["sqitch", "verify", "--target", f"db:{filled[0].dsn}"],
         cwd=ROOT,

@@ -92,7 +92,7 @@ def next_release(folder: Path) -> Path:
 def test_a_release_is_deployed_under_load_without_an_error(
     deployed: Deployed, tmp_path: Path
 ) -> None:
-    """REQ-MIGRATE-003, COMP-4: and sessions that are open take it up."""
+    """REQ-MIGRATION-003, COMP-4: and sessions that are open take it up."""
     project = next_release(tmp_path)
     with deployed.clone() as database:
         tenant = create_tenant(database)
@@ -119,7 +119,7 @@ def test_a_release_is_deployed_under_load_without_an_error(
 def test_all_that_came_after_evaluate_is_deployed_under_load_without_an_error(
     deployed: Deployed,
 ) -> None:
-    """REQ-MIGRATE-003: changes that add triggers and columns to tables in use."""
+    """REQ-MIGRATION-003: changes that add triggers and columns to tables in use."""
     with psycopg.connect(deployed.server.uri, autocommit=True) as session:
         session.execute("CREATE DATABASE early TEMPLATE template0")
     database = Database(with_database(deployed.server.uri, "early"))
