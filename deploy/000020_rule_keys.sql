@@ -10,7 +10,7 @@ BEGIN;
 
 SET LOCAL ROLE rules_owner;
 
--- No foreign key: it would cost as much as all the rest. The triggers below delete the
+-- No foreign key, which would be checked for each row. The triggers below delete the
 -- keys of deleted rules.
 CREATE TABLE rules_internal.rule_keys (
     tenant_id uuid NOT NULL,

@@ -248,3 +248,27 @@ def test_a_superuser_copies_rules_of_many_tenants(
     session.commit()
     begin(session, other_tenant)
     assert sorted(matching(session, '{"a": 1}')) == ["r4", "r6"]
+
+
+def test_a_plan_made_for_no_rules_reads_few_of_many(session: Connection) -> None:
+    # After five calls a plan is kept, whatever was in the tables then.
+    for _ in range(8):
+        assert matching(session, '{"a": 1, "b": 1}') == []
+    session.execute(
+        "INSERT INTO rules.rules (tenant_id, name, expression) "
+        "SELECT rules.current_tenant_id(), 'r' || i, "
+        "CASE i % 2 WHEN 0 THEN format('a == %s', i) "
+        "ELSE format('b >= %s && b < %s', i, i + 2) END "
+        "FROM generate_series(1, 3000) AS i"
+    )
+    read = """
+    SELECT sum(seq_tup_read)::integer, sum(idx_tup_fetch)::integer
+    FROM pg_stat_xact_user_tables WHERE relname IN ('rules', 'rule_keys')
+    """
+    before = session.execute(read).fetchone()
+    assert matching(session, '{"a": 1000, "b": 2001}') == ["r1000", "r2001"]
+    after = session.execute(read).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[0] == before[0]
+    assert after[1] - before[1] < 20
