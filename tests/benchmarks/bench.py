@@ -109,8 +109,9 @@ def main(
             )
         except ContestantError as error:
             raise click.ClickException(str(error)) from error
-    console.print()
-    console.print(findings_table(findings(run)))
+    if found := findings(run):
+        console.print()
+        console.print(findings_table(found))
     console.print(f"\nTo repeat: {run.command}", markup=False)
     if draws or redraw:
         out.mkdir(parents=True, exist_ok=True)
