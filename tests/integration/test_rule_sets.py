@@ -240,8 +240,13 @@ class TestTwoWriters:
     def test_serializable_writers_do_not_conflict(
         self, open_session: Callable[[UUID], Connection], tenant: UUID
     ) -> None:
-        """STORE-6: two new rules depend on nothing of each other, nor their tokens."""
+        """STORE-6: two new rules depend on nothing of each other, nor their tokens.
+
+        A rule whose access keys have a shape that is new to the tenant is another
+        matter: whoever matches has to know of it.
+        """
         one, two = open_session(tenant), open_session(tenant)
+        one.execute(INSERT, [uuid4(), "0", "n == 3"])
         for session in (one, two):
             session.isolation_level = IsolationLevel.SERIALIZABLE
         with one.transaction(), two.transaction():
