@@ -89,11 +89,13 @@ GRANT SELECT ON rules_internal.rule_keys, rules_internal.rule_key_shapes
 TO rules_app, rules_tenant;
 
 -- Statements of one row and of a million share a plan, and one that was made for an
--- empty table is kept; so whatever the plan, it uses the indexes.
+-- empty table is kept; so whatever the plan, it uses the indexes. Arrays of one element
+-- would else be planned for anew each time, which takes longer than to store them.
 CREATE FUNCTION rules_internal.delete_rule_keys(p_tenant_id uuid, p_rule_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
 AS $function$
 BEGIN
     DELETE FROM rules_internal.rule_keys AS key
@@ -109,6 +111,7 @@ CREATE FUNCTION rules_internal.store_rule_keys(
 ) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
     v_outcome record;

@@ -258,13 +258,15 @@ BEGIN
             VALUES
             (
                 'rules_internal.delete_rule_keys(uuid,uuid[])',
-                'plpgsql VOLATILE enable_seqscan=off',
+                'plpgsql VOLATILE enable_seqscan=off '
+                || 'plan_cache_mode=force_generic_plan',
                 'rules_owner',
                 ''
             ),
             (
                 'rules_internal.store_rule_keys(uuid,uuid[],text[])',
-                'plpgsql VOLATILE enable_seqscan=off',
+                'plpgsql VOLATILE enable_seqscan=off '
+                || 'plan_cache_mode=force_generic_plan',
                 'rules_owner',
                 ''
             ),
