@@ -148,8 +148,9 @@ class TestColumns:
     def test_sums_that_fit_are_those_of_bigint(self) -> None:
         assert of_columns("arrival + 1 > 60") == "(t.arrival::bigint + 1) > 60"
         assert of_columns("delay + 1 > 60") == (
-            "nullif(least(t.delay::numeric + 1, 9223372036854775808), "
-            "9223372036854775808) > 60"
+            "CASE WHEN t.delay BETWEEN -4611686018427387904 AND 4611686018427387903 "
+            "THEN t.delay::bigint + 1 ELSE nullif(least(t.delay::numeric + 1, "
+            "9223372036854775808), 9223372036854775808)::bigint END > 60"
         )
 
     def test_the_columns_can_be_the_fields_of_an_object(self) -> None:

@@ -19,7 +19,7 @@ from .sql_numbers import (
     within,
 )
 from .sql_reading import kinds_of, let, read
-from .sql_text import part
+from .sql_text import conjunction, part
 from .sql_values import Term
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def _whole(
     if operator in "+-*" and left.integer and right.integer and fits and kind == "int":
         sql = f"{part(a)}::bigint {operator} {part(b)}"
         return Term({kind: sql}, bounds=bounds, integer=True)
+    half = _in_halves(left, a, right, b) if operator in "+-" and kind == "int" else ""
+    plain = f"{part(a)}::bigint {operator} {part(b)}"
     a = f"{part(a)}::numeric" if left.integer else a
     b = f"{part(b)}::numeric" if right.integer and operator in "/%" else b
     if operator == "%" and kind == "int" and _may_be_minus_one(right):
@@ -88,7 +90,28 @@ def _whole(
         test = f"CASE WHEN a > {INT_BOUNDS[0]} OR b <> -1 THEN {remainder} END"
         return Term({kind: let(arguments, [a, b], test)}, bounds=bounds)
     sql = within(whole(operator, a, b), bounds, limits=limits)
-    return Term({kind: sql}, bounds=clamped(bounds, limits))
+    if half:
+        sql = f"CASE WHEN {half} THEN {plain} ELSE {part(sql)}::bigint END"
+    bounds = clamped(bounds, limits)
+    return Term({kind: sql}, bounds=bounds, integer=bool(half))
+
+
+_HALF: Final = (INT_BOUNDS[0] // 2, INT_BOUNDS[1] // 2)
+
+
+def _in_halves(left: Term, a: str, right: Term, b: str) -> str:
+    """SQL that two columns are so small that bigint has their sum and difference.
+
+    Nothing where an operand is more than a column or a constant.
+    """
+    tests = []
+    for term, sql in ((left, a), (right, b)):
+        if not term.integer or "(" in sql or " " in sql:
+            return ""
+        low, high = term.bounds or INT_BOUNDS
+        if low < _HALF[0] or high > _HALF[1]:
+            tests.append(f"{sql} BETWEEN {_HALF[0]} AND {_HALF[1]}")
+    return conjunction(tests)
 
 
 def _of_facts(
