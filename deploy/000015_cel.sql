@@ -13401,7 +13401,7 @@ from .numbers import INT_MAX
 from .sql_numbers import INT_BOUNDS, UINT_BOUNDS, within
 from .sql_reading import kinds_of, let, read
 from .sql_text import Refused, coalesced, conjunction, disjunction, part
-from .sql_values import ERROR, Json, Term, sql_of_json, valid
+from .sql_values import ERROR, Json, Term, json_text, sql_of_json, valid
 from .values import Uint
 
 if TYPE_CHECKING:
@@ -13619,8 +13619,6 @@ def read_list(arguments: Arguments, term: Term) -> str:
 
 def _in_list(arguments: Arguments, left: Term, elements: str) -> str:
     if left.is_constant and type(left.constant) in (str, bool, type(None)):
-        from .sql_values import json_text
-
         literal = arguments.literal(json_text(left.constant) or "null")
         return f"{part(elements)} @> {literal}"
     alias = arguments.alias()
