@@ -73,6 +73,10 @@ test: server-installed ## All tests: unit, conformance, pgTAP, migration, integr
 	@$(tools)/setup.sh pgbouncer
 	@$(tools)/test.sh
 
+.PHONY: test-soak
+test-soak: server-installed ## What takes minutes, ten at the most: hostile input, cancelling
+	@timeout --signal=INT 600 $(pytest) -m soak tests/soak
+
 .PHONY: test-unit
 test-unit: .venv/.installed ## The tests that need no server
 	@$(pytest) -m 'not integration' tests/unit tests/conformance

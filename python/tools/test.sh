@@ -19,7 +19,7 @@ run_pytest() {
     .venv/bin/python -m pytest -c tests/pytest.ini "$@"
 }
 
-part 'without a server' run_pytest -m 'not integration' tests
+part 'without a server' run_pytest -m 'not integration and not soak' tests
 part 'pgTAP' "$tools/pgtap.sh"
 part 'with a server' run_pytest -m integration tests
 

@@ -46,12 +46,12 @@ LONG = {
     ),
     "a batch of one rule": (
         "SELECT count(*) FROM rules.evaluate_batch("
-        "%(rule)s, array_fill(%(facts)s::jsonb, ARRAY[1000]))"
+        "%(rule)s, ARRAY(SELECT %(facts)s::jsonb FROM generate_series(1, 1000)))"
     ),
     "all rules": "SELECT count(*) FROM rules.evaluate_all(%(facts)s::jsonb)",
     "all rules, many facts": (
         "SELECT count(*) FROM rules.match_rules_batch("
-        "array_fill(%(facts)s::jsonb, ARRAY[1000]))"
+        "ARRAY(SELECT %(facts)s::jsonb FROM generate_series(1, 1000)))"
     ),
     "compiling": (
         "INSERT INTO rules.rules (tenant_id, name, expression)"
@@ -66,6 +66,8 @@ LONG = {
 }
 
 
+# PostgreSQL drops a cancel request that arrives before a statement is being executed,
+# while it is parsed or planned.
 BUSY = """
 SELECT {} FROM pg_stat_activity
 WHERE pid = %s AND state = 'active' AND wait_event IS NULL
