@@ -5,6 +5,35 @@ BEGIN;
 
 SET LOCAL ROLE rules_owner;
 
+CREATE FUNCTION rules_internal.check_batch(p_operation text, p_facts jsonb[])
+RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $function$
+DECLARE
+    v_null integer;
+BEGIN
+    IF p_facts IS NULL THEN
+        PERFORM rules_internal.raise_null(p_operation, 'facts');
+    END IF;
+    IF array_ndims(p_facts) > 1 THEN
+        RAISE EXCEPTION '%: the array of facts has % dimensions',
+            p_operation, array_ndims(p_facts)
+            USING ERRCODE = 'array_subscript_error',
+                HINT = 'Give an array of one dimension, each element of it facts.';
+    END IF;
+    v_null := array_position(p_facts, NULL) - array_lower(p_facts, 1) + 1;
+    IF v_null IS NOT NULL THEN
+        PERFORM rules_internal.raise_null(
+            p_operation, 'element ' || v_null || ' of facts'
+        );
+    END IF;
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.check_batch(text, jsonb[]) IS
+'Raises 22004 for NULL and for an element that is NULL, 2202E for an array of several
+dimensions.';
+
 CREATE FUNCTION rules.evaluate_batch(rule_id uuid, facts jsonb[])
 RETURNS SETOF rules.evaluation_result
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -17,9 +46,6 @@ DECLARE
     v_outcome record;
     v_refused integer;
 BEGIN
-    IF evaluate_batch.facts IS NULL THEN
-        PERFORM rules_internal.raise_null('cannot evaluate rule', 'facts');
-    END IF;
     SELECT rule.name, rule.expression, environment.document
     INTO v_name, v_expression, v_environment
     FROM rules.rules AS rule
@@ -31,16 +57,9 @@ BEGIN
             'cannot evaluate rule', evaluate_batch.rule_id
         );
     END IF;
-    SELECT element.number INTO v_refused
-    FROM unnest(evaluate_batch.facts) WITH ORDINALITY AS element (facts, number)
-    WHERE element.facts IS NULL
-    LIMIT 1;
-    IF FOUND THEN
-        PERFORM rules_internal.raise_null(
-            'cannot evaluate rule ' || quote_literal(v_name),
-            format('element %s of facts', v_refused)
-        );
-    END IF;
+    PERFORM rules_internal.check_batch(
+        'cannot evaluate rule ' || quote_literal(v_name), evaluate_batch.facts
+    );
     v_outcome := rules_internal.cel_evaluate_batch(
         rules_internal.cel_runtime(),
         v_expression,
@@ -72,11 +91,17 @@ COMMENT ON FUNCTION rules.evaluate_batch(uuid, jsonb[]) IS
 'Evaluates one rule of the tenant, active or not, over each of many facts: one result
 for each element, in order. An evaluation that fails gives matched = false and the
 error; the others go on. Raises RE010 for an unknown rule, RE030 for an element that is
-no JSON object or exceeds the limits, and names it, 22004 for NULL, 57014 when
-cancelled, and what current_tenant_id raises.';
+no JSON object or exceeds the limits, and names it, 22004 for NULL and for an element
+that is NULL, 2202E for an array of several dimensions, 57014 when cancelled, and what
+current_tenant_id raises.';
 
-REVOKE ALL ON FUNCTION rules.evaluate_batch(uuid, jsonb[]) FROM public;
-GRANT EXECUTE ON FUNCTION rules.evaluate_batch(uuid, jsonb[])
+REVOKE ALL ON FUNCTION
+rules_internal.check_batch(text, jsonb[]),
+rules.evaluate_batch(uuid, jsonb[])
+FROM public;
+GRANT EXECUTE ON FUNCTION
+rules_internal.check_batch(text, jsonb[]),
+rules.evaluate_batch(uuid, jsonb[])
 TO rules_app, rules_tenant;
 
 COMMIT;

@@ -1,4 +1,5 @@
 -- Deploy pgrules:000031_match_rules_batch to pg
+-- requires: 000029_evaluate_batch
 -- requires: 000030_match_rules
 --
 -- The matching rules of many facts at once. The inner function also serves the triggers
@@ -64,25 +65,10 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 AS $function$
 DECLARE
     v_tenant constant uuid := rules.current_tenant_id();
-    v_null integer;
 BEGIN
-    IF match_rules_batch.facts IS NULL THEN
-        PERFORM rules_internal.raise_null('cannot match the rules', 'facts');
-    END IF;
-    IF array_ndims(match_rules_batch.facts) > 1 THEN
-        RAISE EXCEPTION
-            'cannot match the rules: the array of facts has % dimensions',
-            array_ndims(match_rules_batch.facts)
-            USING ERRCODE = 'array_subscript_error',
-                HINT = 'Give an array of one dimension, each element of it facts.';
-    END IF;
-    v_null := array_position(match_rules_batch.facts, NULL)
-        - array_lower(match_rules_batch.facts, 1) + 1;
-    IF v_null IS NOT NULL THEN
-        PERFORM rules_internal.raise_null(
-            'cannot match the rules', 'element ' || v_null || ' of facts'
-        );
-    END IF;
+    PERFORM rules_internal.check_batch(
+        'cannot match the rules', match_rules_batch.facts
+    );
     RETURN QUERY
     SELECT matching.element, matching.rule_id, matching.rule_name
     FROM rules_internal.match_batch(

@@ -3,5 +3,6 @@
 BEGIN;
 
 DROP FUNCTION rules.evaluate_batch(uuid, jsonb[]);
+DROP FUNCTION rules_internal.check_batch(text, jsonb[]);
 
 COMMIT;

@@ -16,6 +16,12 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
+                'rules_internal.check_batch(text, jsonb[])',
+                'plpgsql STABLE PARALLEL SAFE',
+                'rules_owner',
+                'rules_app, rules_tenant'
+            ),
+            (
                 'rules.evaluate_batch(uuid, jsonb[])',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',

@@ -69,13 +69,11 @@ SELECT results_eq(
     ARRAY[true, false],
     'An array may begin anywhere'
 );
-SELECT results_eq(
-    $$
-        SELECT matched
-        FROM pg_temp.batch('{{"{\"User\": {\"Heads\": 5}}","{}"},{"{}","{}"}}')
-    $$,
-    ARRAY[true, false, false, false],
-    'And have more than one dimension'
+SELECT throws_ok(
+    $$SELECT * FROM pg_temp.batch('{{"{}","{}"},{"{}","{}"}}')$$,
+    '2202E',
+    'cannot evaluate rule ''per head'': the array of facts has 2 dimensions',
+    'Facts in several dimensions have no number'
 );
 SELECT throws_ok(
     $$SELECT * FROM pg_temp.batch(NULL)$$, '22004', NULL, 'NULL is no facts'
