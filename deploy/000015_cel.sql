@@ -3109,6 +3109,10 @@ class CelError(Exception):
         self.hint = hint
 
 
+# Problems that a text shows. Those of a long expression can be thousands.
+_SHOWN = 20
+
+
 class InvalidExpression(CelError):
     """The expression does not compile; ``problems`` has every reason found."""
 
@@ -3125,8 +3129,11 @@ class InvalidExpression(CelError):
 
     @property
     def detail(self) -> str:
-        """All problems with their source lines, as one text."""
-        return "\n".join(str(problem) for problem in self.problems)
+        """The problems with their source lines, as one text; the first 20 of many."""
+        shown = [str(problem) for problem in self.problems[:_SHOWN]]
+        if len(self.problems) > _SHOWN:
+            shown.append(f"and {len(self.problems) - _SHOWN} more")
+        return "\n".join(shown)
 
 
 class ExpressionTooLarge(InvalidExpression):

@@ -283,7 +283,15 @@ CALLS = [
     "lists.range()",
 ]
 
+# Problems without number, of which an error tells some.
+MANY = [
+    "[" + "nosuch(1), " * 2_000 + "1]",
+    " || ".join(["1 + 'a' == x"] * 1_500),
+    "1 + + 2, " * 1_000,
+]
+
 CASES: list[Case] = [
+    *each("RE020", MANY),
     *each("RE020", OTHER_LANGUAGES),
     *each("RE020", BROKEN),
     *each("RE020", LITERALS),
