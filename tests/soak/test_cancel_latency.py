@@ -26,8 +26,9 @@ NUMBERS = '{"L": [' + ",".join(map(str, range(300))) + "]}"
 COSTLY = "L.all(a, L.all(b, a * b >= 0))"
 KINDS = {
     "one rule after the other": (
-        "SELECT count(*) FROM generate_series(1, 10000)"
-        " WHERE rules.evaluate_expression(%(costly)s, %(numbers)s::jsonb) = 'false'"
+        "SELECT count(*) FROM generate_series(1, 10000) AS n"
+        " WHERE rules.evaluate_expression("
+        "%(costly)s, %(numbers)s::jsonb || jsonb_build_object('n', n)) = 'false'"
     ),
     "many costly rules": (
         "SELECT count(*) FROM rules.evaluate_all(%(numbers)s::jsonb)"
