@@ -41,7 +41,7 @@ _CHUNK: Final = 8192
 LOCK_TIMEOUT = "20s"
 
 _DEPLOYED: Final = """
-SELECT to_regprocedure('rules.evaluate_all(jsonb)') IS NOT NULL
+SELECT to_regclass('rules.schema_migrations') IS NOT NULL
 """
 
 _CHANGES: Final = "SELECT name FROM rules.schema_migrations ORDER BY version"
