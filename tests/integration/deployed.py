@@ -42,10 +42,14 @@ class Deployed:
     def clone(self) -> Iterator[Database]:
         """Another database with everything deployed, for as long as the block runs.
 
-        Nobody may be connected to the one that it is cloned from.
+        The sessions of the one that it is cloned from are ended.
         """
         name = f"pgrules_{secrets.token_hex(4)}"
         with psycopg.connect(self.server.uri, autocommit=True) as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = 'pgrules'"
+            )
             session.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE pgrules").format(
                     sql.Identifier(name)

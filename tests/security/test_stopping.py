@@ -37,12 +37,14 @@ FACTS = '{"L": [' + ",".join(map(str, range(300))) + "]}"
 # Each takes a minute and more if nothing stops it.
 LONG = {
     "one rule, row by row": (
-        "SELECT count(*) FROM generate_series(1, 1000)"
-        " WHERE (rules.evaluate(%(rule)s, %(facts)s::jsonb)).matched"
+        "SELECT count(*) FROM generate_series(1, 1000) AS n"
+        " WHERE (rules.evaluate("
+        "%(rule)s, %(facts)s::jsonb || jsonb_build_object('n', n))).matched"
     ),
     "one rule with its trace": (
-        "SELECT count(*) FROM generate_series(1, 1000)"
-        " WHERE (rules.evaluate(%(rule)s, %(facts)s::jsonb, true)).matched"
+        "SELECT count(*) FROM generate_series(1, 1000) AS n"
+        " WHERE (rules.evaluate("
+        "%(rule)s, %(facts)s::jsonb || jsonb_build_object('n', n), true)).matched"
     ),
     "a batch of one rule": (
         "SELECT count(*) FROM rules.evaluate_batch("
