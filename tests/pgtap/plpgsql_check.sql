@@ -1,7 +1,7 @@
 -- What plpgsql_check finds in the functions: nothing.
 BEGIN;
 
-SELECT plan(99);
+SELECT plan(100);
 
 -- Tables of users have these triggers.
 CREATE TEMPORARY TABLE written (id integer PRIMARY KEY);

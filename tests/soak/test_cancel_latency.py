@@ -85,7 +85,7 @@ def sessions(provider: Provider) -> Iterator[Sessions]:
 def test_cancel_requests_end_evaluations_soon(
     sessions: Sessions, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ENG-5."""
+    """ENG-4."""
     moments = random.Random(kind)  # noqa: S311 - wanted to be repeatable
     values = {"costly": COSTLY, "numbers": NUMBERS}
     latencies = []
