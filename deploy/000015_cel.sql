@@ -777,12 +777,12 @@ def _rule_set(
 
     environment, fields = _environments.compiled(document)
     rules = RuleSet(
-        ids,
-        names,
         expressions,
         lambda expression: _programs.program(expression, document, environment),
         fields,
         _interrupted,
+        ids=ids,
+        names=names,
     )
     if key is not None:
         _rule_sets.put(key, document, rules)
@@ -847,7 +847,7 @@ from .errors import InvalidExpression
 from .program import Program, compile_expression
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from .rule_set import RuleSet
 
@@ -966,7 +966,7 @@ class RuleSetCache:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.nodes = 0
-        self._entries: OrderedDict[tuple[str, str], RuleSet] = OrderedDict()
+        self._entries: OrderedDict[tuple[Hashable, str], RuleSet] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -976,14 +976,14 @@ class RuleSetCache:
         """Nodes of programs that the sets leave room for; theirs take half as much."""
         return CAPACITY - self.nodes // 2
 
-    def get(self, key: str, document: str) -> RuleSet | None:
+    def get(self, key: Hashable, document: str) -> RuleSet | None:
         """The rule set of this key and environment, if it is kept."""
         rules = self._entries.get((key, document))
         if rules is not None:
             self._entries.move_to_end((key, document))
         return rules
 
-    def put(self, key: str, document: str, rules: RuleSet) -> None:
+    def put(self, key: Hashable, document: str, rules: RuleSet) -> None:
         """Keep a rule set, in place of those that were unused for longest."""
         if rules.nodes > self.capacity:
             return
@@ -11803,6 +11803,8 @@ def _ignore(_: int) -> None:
 class RuleSet:
     """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache.
 
+    ``ids`` and ``names`` are the caller's, where it keeps them with the rules. Many
+    threads may evaluate at once.
     ``compile`` gives the program of an expression, or raises
     :class:`InvalidExpression`, which then is the rule's error; it is asked again
     whenever the closures are needed. ``derived`` are the names of the environment's
@@ -11811,16 +11813,17 @@ class RuleSet:
 
     def __init__(
         self,
-        ids: list[str],
-        names: list[str],
         expressions: list[str],
         compile_: Compile,
         derived: Iterable[str] = (),
         interrupted: Callable[[], bool] | None = None,
+        *,
+        ids: list[str] | None = None,
+        names: list[str] | None = None,
     ) -> None:
-        self.ids = ids
-        self.names = names
         self.expressions = expressions
+        self.ids = ids or []
+        self.names = names or []
         self.nodes = len(expressions)
         self._program = compile_
         self._broken: dict[int, str] = {}
@@ -11870,7 +11873,7 @@ class RuleSet:
         group.nodes += nodes
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.expressions)
 
     def generate(self) -> None:
         """Let generated code evaluate from now on, where the rules suit it."""

@@ -19,7 +19,7 @@ from .cel.trace import to_json
 from .errors import CompilationError, RuleNotFound
 from .model import BrokenRule, EvaluationResult, text
 from .model import rule_id as as_rule_id
-from .programs import EMPTY, TenantEnvironment, compiled, program
+from .programs import EMPTY, TenantEnvironment, compiled, program, rule_set
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class LocalEvaluator:
         """See `Evaluator.evaluate_all`."""
         with translated("evaluate all rules"):
             values = facts_from_mapping(facts)
-        (results,) = self._each([values])
-        return _matched(results) if matched_only else results
+        (results,) = self._each([values], matched_only=matched_only)
+        return results
 
     def evaluate_batch(
         self, rule_id: UUID | str, batch: Iterable[Mapping[str, object]]
@@ -79,15 +79,15 @@ class LocalEvaluator:
         """See `Evaluator.match_rules`."""
         with translated("match rules"):
             values = facts_from_mapping(facts)
-        (results,) = self._each([values])
-        return _matched(results)
+        (results,) = self._each([values], matched_only=True)
+        return results
 
     def match_rules_batch(
         self, batch: Iterable[Mapping[str, object]]
     ) -> list[list[EvaluationResult]]:
         """See `Evaluator.match_rules_batch`."""
         elements = prepared(facts_from_mapping, batch, "match rules over a batch")
-        return [_matched(results) for results in self._each(elements)]
+        return self._each(elements, matched_only=True)
 
     def check(self, expression: str) -> list[Problem]:
         """See `Evaluator.check`."""
@@ -149,17 +149,30 @@ class LocalEvaluator:
         except RuleNotFound as error:
             raise RuleNotFound(operation=operation, subject=wanted) from error
 
-    def _each(self, elements: Iterable[dict[str, Any]]) -> list[list[EvaluationResult]]:
-        """The results of all active rules, those of one moment, over each facts."""
+    def _each(
+        self, elements: Iterable[dict[str, Any]], *, matched_only: bool
+    ) -> list[list[EvaluationResult]]:
+        """The results of the active rules, those of one moment, over each facts."""
         with self._reading() as environment:
             rules = self._store.list_active()
+        together = rule_set([rule.expression for rule in rules], environment)
         found = []
         for values in elements:
             # A derived field is computed once, however many rules read it.
-            variables = _activated(values, environment)
-            found.append(
-                [_evaluate(rule, environment, variables, trace=False) for rule in rules]
+            matched, errors = together.evaluate(
+                _activated(values, environment), matched_only=matched_only
             )
+            if matched_only:
+                results = [
+                    _result(rules[position], matched=True) for position in matched
+                ]
+            else:
+                true = set(matched)
+                results = [
+                    _result(rule, matched=position in true, error=errors.get(position))
+                    for position, rule in enumerate(rules)
+                ]
+            found.append(results)
         return found
 
 
@@ -170,8 +183,8 @@ def _activated(
     return activate(values, environment.fields, limit)
 
 
-def _matched(results: Iterable[EvaluationResult]) -> list[EvaluationResult]:
-    return [result for result in results if result.matched]
+def _result(rule: Rule, *, matched: bool, error: str | None = None) -> EvaluationResult:
+    return EvaluationResult(rule.id, rule.name, matched=matched, error=error)
 
 
 def _evaluate(

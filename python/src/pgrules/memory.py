@@ -63,6 +63,8 @@ class InMemoryRuleStore:
         self._changing = Lock()
         self._lock = RLock()
         self._rules: dict[UUID, Rule] = {}
+        # The active ones, oldest first, once somebody has asked for them.
+        self._in_order: tuple[Rule, ...] | None = None
         self._names: dict[str, UUID] = {}
         self._fields: dict[UUID, DerivedField] = {}
         self._schemas: list[Schema] = []
@@ -90,6 +92,7 @@ class InMemoryRuleStore:
             stored = replace(rule, created_at=now, updated_at=now)
             with self._lock:
                 self._rules[rule.id] = stored
+                self._in_order = None
                 self._names[rule.name] = rule.id
             return stored
 
@@ -103,8 +106,12 @@ class InMemoryRuleStore:
     def list_active(self) -> list[Rule]:
         """All active rules, oldest first; see `RuleStore.list_active`."""
         with self._lock:
-            active = [rule for rule in self._rules.values() if rule.active]
-        return sorted(active, key=lambda rule: (rule.created_at, rule.id))
+            if self._in_order is None:
+                active = (rule for rule in self._rules.values() if rule.active)
+                self._in_order = tuple(
+                    sorted(active, key=lambda rule: (rule.created_at, rule.id))
+                )
+            return list(self._in_order)
 
     def update(self, rule: Rule) -> Rule:
         """Replace the rule that has this id; see `RuleStore.update`."""
@@ -120,6 +127,7 @@ class InMemoryRuleStore:
                 del self._names[old.name]
                 self._names[rule.name] = rule.id
                 self._rules[rule.id] = stored
+                self._in_order = None
             return stored
 
     def delete(self, rule_id: UUID | str) -> None:
@@ -129,6 +137,7 @@ class InMemoryRuleStore:
         with self._changing, self._lock:
             rule = self._existing(wanted, operation)
             del self._rules[wanted]
+            self._in_order = None
             del self._names[rule.name]
 
     # Schemas

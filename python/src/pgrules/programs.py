@@ -12,8 +12,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .cel import Environment, Program
-from .cel.cache import EnvironmentCache, ProgramCache
+from .cel.cache import EnvironmentCache, ProgramCache, RuleSetCache
 from .cel.change import broken, refuse_removed
+from .cel.rule_set import RuleSet
 from .cel.schema import read_schema
 from .errors import RulesBroken
 from .model import BrokenRule
@@ -65,6 +66,7 @@ IN_USE_HINT: Final = "change or deactivate these rules first"
 # One of each for all engines of the process. The language's own are for one thread.
 _programs: Final = ProgramCache()
 _environments: Final = EnvironmentCache()
+_rule_sets: Final = RuleSetCache()
 _lock: Final = Lock()
 
 
@@ -81,6 +83,24 @@ def program(expression: str, environment: TenantEnvironment) -> Program:
         return _programs.program(
             expression, environment.document, environment.environment
         )
+
+
+def rule_set(expressions: Sequence[str], environment: TenantEnvironment) -> RuleSet:
+    """Rules to evaluate together, in this order; one that does not compile says so."""
+    key = tuple(expressions)
+    with _lock:
+        found = _rule_sets.get(key, environment.document)
+    if found is None:
+        # Without the lock: it takes long, and compiles by `program`.
+        found = RuleSet(
+            list(key),
+            lambda expression: program(expression, environment),
+            environment.fields,
+        )
+        with _lock:
+            _rule_sets.put(key, environment.document, found)
+            _programs.resize(_rule_sets.programs_left)
+    return found
 
 
 def compiled(

@@ -67,7 +67,7 @@ def rule_set(random: Random, *, declared: bool) -> RuleSet:
             programs[text] = compile_expression(text, environment)
         return programs[text]
 
-    rules = RuleSet(texts, texts, texts, compiled, _FIELDS if declared else ())
+    rules = RuleSet(texts, compiled, _FIELDS if declared else ())
     rules.generate()
     return rules
 

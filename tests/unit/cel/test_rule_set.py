@@ -33,7 +33,7 @@ def rule_set(
     *expressions: str, compile_: Callable[[str], Program] = compile_expression
 ) -> RuleSet:
     texts = list(expressions)
-    rules = RuleSet(texts, texts, texts, compile_)
+    rules = RuleSet(texts, compile_)
     rules.generate()
     return rules
 
@@ -250,7 +250,7 @@ class TestLimits:
 
     def test_loading_ends_when_the_server_says_so(self) -> None:
         with pytest.raises(Interrupted):
-            RuleSet(["1"], ["1"], ["true"], compile_expression, (), lambda: True)
+            RuleSet(["true"], compile_expression, (), lambda: True)
 
 
 class TestDerivedFields:
@@ -264,9 +264,7 @@ class TestDerivedFields:
         texts = ["n == 'b' && B", "n == 'a' && A", "n == 'a' && B"]
         names = ["A", "B"]
         fields = compile_derived(of)
-        rules = RuleSet(
-            texts, texts, texts, lambda text: compile_expression(text, of), names
-        )
+        rules = RuleSet(texts, lambda text: compile_expression(text, of), names)
         rules.generate()
         for name, text in (("a", "n == 'a' && A"), ("b", "n == 'b' && B")):
             facts = {"xs": list(range(380)), "n": name}
@@ -283,9 +281,7 @@ class TestDerivedFields:
     def test_are_not_computed_for_a_rule_that_does_not_need_them(self) -> None:
         of = Environment.from_json(json.dumps({"derived": {"A": "1 / 0 == 1"}}))
         texts = ["a == 1 && A", "a == 2 && A"]
-        rules = RuleSet(
-            texts, texts, texts, lambda text: compile_expression(text, of), ["A"]
-        )
+        rules = RuleSet(texts, lambda text: compile_expression(text, of), ["A"])
         rules.generate()
         _, errors = rules.evaluate(activate({"a": 3}, compile_derived(of), 1_000_000))
         assert errors == {}

@@ -578,12 +578,12 @@ def _rule_set(
 
     environment, fields = _environments.compiled(document)
     rules = RuleSet(
-        ids,
-        names,
         expressions,
         lambda expression: _programs.program(expression, document, environment),
         fields,
         _interrupted,
+        ids=ids,
+        names=names,
     )
     if key is not None:
         _rule_sets.put(key, document, rules)

@@ -17,7 +17,7 @@ from .errors import InvalidExpression
 from .program import Program, compile_expression
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from .rule_set import RuleSet
 
@@ -136,7 +136,7 @@ class RuleSetCache:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.nodes = 0
-        self._entries: OrderedDict[tuple[str, str], RuleSet] = OrderedDict()
+        self._entries: OrderedDict[tuple[Hashable, str], RuleSet] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -146,14 +146,14 @@ class RuleSetCache:
         """Nodes of programs that the sets leave room for; theirs take half as much."""
         return CAPACITY - self.nodes // 2
 
-    def get(self, key: str, document: str) -> RuleSet | None:
+    def get(self, key: Hashable, document: str) -> RuleSet | None:
         """The rule set of this key and environment, if it is kept."""
         rules = self._entries.get((key, document))
         if rules is not None:
             self._entries.move_to_end((key, document))
         return rules
 
-    def put(self, key: str, document: str, rules: RuleSet) -> None:
+    def put(self, key: Hashable, document: str, rules: RuleSet) -> None:
         """Keep a rule set, in place of those that were unused for longest."""
         if rules.nodes > self.capacity:
             return

@@ -87,6 +87,8 @@ def _ignore(_: int) -> None:
 class RuleSet:
     """Rules in the order of evaluation; ``nodes`` is what they weigh in a cache.
 
+    ``ids`` and ``names`` are the caller's, where it keeps them with the rules. Many
+    threads may evaluate at once.
     ``compile`` gives the program of an expression, or raises
     :class:`InvalidExpression`, which then is the rule's error; it is asked again
     whenever the closures are needed. ``derived`` are the names of the environment's
@@ -95,16 +97,17 @@ class RuleSet:
 
     def __init__(
         self,
-        ids: list[str],
-        names: list[str],
         expressions: list[str],
         compile_: Compile,
         derived: Iterable[str] = (),
         interrupted: Callable[[], bool] | None = None,
+        *,
+        ids: list[str] | None = None,
+        names: list[str] | None = None,
     ) -> None:
-        self.ids = ids
-        self.names = names
         self.expressions = expressions
+        self.ids = ids or []
+        self.names = names or []
         self.nodes = len(expressions)
         self._program = compile_
         self._broken: dict[int, str] = {}
@@ -154,7 +157,7 @@ class RuleSet:
         group.nodes += nodes
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.expressions)
 
     def generate(self) -> None:
         """Let generated code evaluate from now on, where the rules suit it."""
