@@ -13,6 +13,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 python := .venv/bin/python
 pytest := $(python) -m pytest -c tests/pytest.ini
 tools := python/tools
+supply := python.tools.supply
 
 .PHONY: help
 help: ## This list
@@ -34,12 +35,19 @@ server-installed: | .venv/.installed
 	@$(tools)/setup.sh server
 	@$(tools)/setup.sh re2 build/re2
 
+uv_compile := build/tools/bin/uv pip compile --upgrade --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command 'make lock' --quiet
+
 .PHONY: lock
-lock: ## Renew python/requirements.lock from python/pyproject.toml
-	@python3 -m venv build/uv && build/uv/bin/pip install --quiet --upgrade uv
-	@printf 'hatchling\neditables\n' | build/uv/bin/uv pip compile --upgrade --universal --generate-hashes \
-		--python-version 3.11 --all-extras --custom-compile-command 'make lock' --quiet \
-		--output-file python/requirements.lock python/pyproject.toml - > /dev/null
+lock: tools-installed ## Renew what is pinned, in python/ and python/tools/, install it, and list its licences
+	@$(uv_compile) --all-extras --output-file python/requirements.lock python/pyproject.toml > /dev/null
+	@$(uv_compile) --output-file $(tools)/requirements.lock $(tools)/requirements.in > /dev/null
+	@$(MAKE) licences
+
+# What renews and audits what is pinned is pinned too, in an environment of its own.
+.PHONY: tools-installed
+tools-installed:
+	@$(tools)/setup.sh tools build/tools
 
 # ---------------------------------------------------------------- the server
 
@@ -108,6 +116,14 @@ demo: up ## Two tenants' rules over a year of flights; DEMO='--flights=10000' fo
 bundle: .venv/.installed ## Write pgrules.cel into the Sqitch change that carries it
 	@$(python) $(tools)/bundle.py
 
+.PHONY: audit
+audit: server-installed tools-installed ## Is what is installed what is pinned; AUDIT_ADVISORIES=folder of OSV's, or none
+	@$(python) -m $(supply) audit
+
+.PHONY: licences
+licences: .venv/.installed tools-installed ## Write the tables of docs/licences.md
+	@$(python) -m $(supply) licences
+
 .PHONY: lint
-lint: .venv/.installed ## Style, types, SQL, shell, and whether the bundle is fresh
+lint: .venv/.installed ## Style, types, SQL, shell, what is installed, and whether the bundle is fresh
 	@$(tools)/lint.sh

@@ -18,6 +18,7 @@ check .venv/bin/ruff format --quiet --check --config "$config" python tests
 check .venv/bin/mypy --config-file "$config" python/src python/tools python/demo tests
 check .venv/bin/sqlfluff lint --disable-progress-bar deploy revert verify tests/pgtap
 check .venv/bin/python python/tools/bundle.py --check
+check .venv/bin/python -m python.tools.supply check
 for script in python/tools/*.sh docker/*.sh .ci/run; do
     check bash -n "$script"
 done

@@ -5,6 +5,7 @@
 #   setup.sh pgbouncer     PgBouncer, which some tests put in front of a server
 #   setup.sh containers    Podman, runc, and what builds an image without a registry
 #   setup.sh venv DIR      the Python packages of requirements.lock, and pgrules (editable)
+#   setup.sh tools DIR     what renews and audits that lock, by a lock of its own
 #   setup.sh re2 DIR       RE2 for the Python that the server embeds, into a folder
 #   setup.sh node DIR      Node, and the packages that the benchmark runs in it, into a folder
 #
@@ -155,7 +156,7 @@ find_python() {
     die "Python 3.11 or newer is needed (name one with PYTHON=/path/to/python3)"
 }
 
-# pip_install PYTHON OPTION...: silent, unless it fails.
+# pip_install PYTHON OPTION...: silent, unless it fails or takes a release that was withdrawn.
 pip_install() {
     local python=$1 output
     shift
@@ -163,11 +164,13 @@ pip_install() {
         echo "$output"
         die "pip could not install the packages"
     }
+    grep -i yanked <<<"$output" || true
 }
 
-install_venv() {
+# make_venv DIR: a virtual environment, to be filled with what a lock names.
+make_venv() {
     local venv=$1 python
-    # A virtual environment is not moved or repaired, it is made again.
+    # It is not moved or repaired, it is made again.
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         python=$(find_python)
         if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
@@ -178,9 +181,27 @@ install_venv() {
         rm -rf "$venv"
         "$python" -m venv "$venv"
     fi
+    # Before 3.12, venv adds a setuptools as old as that Python; no lock names it.
+    "$venv/bin/python" -m pip uninstall --quiet --yes setuptools >/dev/null 2>&1 || true
+}
+
+install_venv() {
+    local venv=$1
+    make_venv "$venv"
     say "installing the packages of requirements.lock"
     pip_install "$venv/bin/python" --require-hashes -r "$lock"
     pip_install "$venv/bin/python" --no-deps --no-build-isolation --editable "$python_dir"
+}
+
+tools_lock=$here/requirements.lock
+
+install_tools() {
+    local venv=$1
+    ! cmp -s "$tools_lock" "$venv/.installed" || return 0
+    make_venv "$venv"
+    say "installing pip-audit and uv"
+    pip_install "$venv/bin/python" --require-hashes -r "$tools_lock"
+    cp "$tools_lock" "$venv/.installed"
 }
 
 # The server embeds one Python, by the library that PL/Python is linked with. It need not be the one of the
@@ -231,7 +252,8 @@ case "${1:-}" in
     pgbouncer) install_pgbouncer ;;
     containers) install_containers ;;
     venv) install_venv "$2" ;;
+    tools) install_tools "$2" ;;
     re2) install_re2 "$2" ;;
     node) install_node "$2" ;;
-    *) die "usage: setup.sh server | pgbouncer | containers | venv DIR | re2 DIR | node DIR" ;;
+    *) die "usage: setup.sh server | pgbouncer | containers | venv DIR | tools DIR | re2 DIR | node DIR" ;;
 esac
