@@ -17,7 +17,9 @@ CREATE TABLE rules.tenants (
     CONSTRAINT tenants_name_check CHECK (btrim(name) <> '')
 );
 
-CREATE INDEX tenants_name_idx ON rules.tenants (name);
+-- With the id: EXPLAIN ANALYZE would else count the rows that a policy removes, and so
+-- tell whether there is a tenant of some name.
+CREATE INDEX tenants_name_id_idx ON rules.tenants (name, id);
 
 CREATE TRIGGER tenants_stamp
 BEFORE UPDATE ON rules.tenants

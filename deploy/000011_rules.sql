@@ -28,7 +28,9 @@ CREATE TABLE rules.rules (
 -- The active rules of a tenant in the order of evaluation, from the index alone.
 CREATE INDEX rules_tenant_id_active_created_at_id_idx
 ON rules.rules (tenant_id, active, created_at, id) WHERE active;
-CREATE INDEX rules_created_at_idx ON rules.rules (created_at);
+-- Where the tenant is not in an index, EXPLAIN ANALYZE counts the rows of others that
+-- it led to.
+CREATE INDEX rules_created_at_tenant_id_idx ON rules.rules (created_at, tenant_id);
 
 CREATE TRIGGER rules_stamp
 BEFORE UPDATE ON rules.rules

@@ -40,7 +40,10 @@ BEGIN
             'constraint',
             'tenants_name_check CHECK ((btrim((name)::text) <> ''''::text))'
         ),
-        ('index', 'CREATE INDEX tenants_name_idx ON rules.tenants USING btree (name)'),
+        (
+            'index',
+            'CREATE INDEX tenants_name_id_idx ON rules.tenants USING btree (name, id)'
+        ),
         (
             'trigger',
             'CREATE TRIGGER tenants_stamp BEFORE UPDATE ON rules.tenants FOR EACH '

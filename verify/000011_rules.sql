@@ -56,8 +56,8 @@ BEGIN
         ),
         (
             'index',
-            'CREATE INDEX rules_created_at_idx ON rules.rules USING btree '
-            || '(created_at)'
+            'CREATE INDEX rules_created_at_tenant_id_idx ON rules.rules USING btree '
+            || '(created_at, tenant_id)'
         ),
         (
             'trigger',

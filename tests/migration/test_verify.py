@@ -21,7 +21,7 @@ DAMAGE = {
     "ALTER POLICY tenants_rules_tenant ON rules.tenants TO PUBLIC": (
         "000008_tenant_policies"
     ),
-    "DROP INDEX rules.rules_created_at_idx": "000011_rules",
+    "DROP INDEX rules.rules_created_at_tenant_id_idx": "000011_rules",
     "ALTER TABLE rules.rules DROP CONSTRAINT rules_tenant_id_name_key": "000011_rules",
     "ALTER TABLE rules.schema_changelog ALTER compiled TYPE bigint": (
         "000013_schema_changelog"
@@ -63,6 +63,9 @@ DAMAGE = {
     "ALTER FUNCTION rules.evaluate_as_of PARALLEL UNSAFE": "000039_evaluate_as_of",
     "GRANT EXECUTE ON FUNCTION rules_internal.shorten_audit TO rules_admin": (
         "000040_shorten_audit"
+    ),
+    "ALTER TABLE rules.rules ALTER expression SET STATISTICS 100": (
+        "000041_withhold_statistics"
     ),
     "GRANT CREATE ON SCHEMA rules TO rules_app": "000002_namespaces",
     "GRANT CREATE ON SCHEMA public TO PUBLIC": "000002_namespaces",
@@ -111,5 +114,5 @@ def test_assertions_count_where_the_server_has_them_switched_off(whole: str) -> 
             whole,
             "000011_rules",
             after="SET LOCAL plpgsql.check_asserts = off;"
-            " DROP INDEX rules.rules_created_at_idx",
+            " DROP INDEX rules.rules_created_at_tenant_id_idx",
         )

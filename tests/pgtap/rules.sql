@@ -54,7 +54,8 @@ SELECT matches(
     'REQ-SCHEMA-007: rules(tenant_id, active) where active, in the order of evaluation'
 );
 SELECT has_index(
-    'rules', 'rules', 'rules_created_at_idx', 'created_at',
+    'rules', 'rules', 'rules_created_at_tenant_id_idx',
+    ARRAY['created_at', 'tenant_id'],
     'REQ-SCHEMA-007: rules(created_at)'
 );
 SELECT has_trigger(

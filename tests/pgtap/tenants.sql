@@ -24,7 +24,8 @@ SELECT col_not_null('rules', 'tenants', name, name || ' has a value always')
 FROM unnest(ARRAY['id', 'name', 'created_at', 'updated_at']::name[]) AS name;
 SELECT col_is_pk('rules', 'tenants', 'id', 'A tenant is known by its id');
 SELECT has_index(
-    'rules', 'tenants', 'tenants_name_idx', 'name', 'REQ-SCHEMA-007: tenants(name)'
+    'rules', 'tenants', 'tenants_name_id_idx', ARRAY['name', 'id'],
+    'REQ-SCHEMA-007: tenants(name)'
 );
 SELECT has_trigger(
     'rules', 'tenants', 'tenants_stamp', 'REQ-SCHEMA-010: updated_at is kept'
