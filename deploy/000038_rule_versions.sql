@@ -116,7 +116,7 @@ BEGIN
         RAISE EXCEPTION '%: version % not found',
             p_operation, coalesce(p_version::text, 'NULL')
             USING ERRCODE = 'RE013',
-                DETAIL = format('Rule %s has no such version.', p_rule_id),
+                DETAIL = format('Rule %s has no version %s.', p_rule_id, p_version),
                 HINT = 'rules.rule_versions(rule_id) lists them.';
     END IF;
     RETURN v_version;
@@ -173,7 +173,10 @@ BEGIN
         RAISE EXCEPTION 'cannot restore rule: version % is its deletion',
             restore_rule.version
             USING ERRCODE = 'RE013',
-                DETAIL = format('Rule %s.', restore_rule.rule_id),
+                DETAIL = format(
+                    'Version %s of rule %s is its deletion.',
+                    restore_rule.version, restore_rule.rule_id
+                ),
                 HINT = 'Restore another version, or delete the rule.';
     END IF;
     INSERT INTO rules.rules AS stored (tenant_id, id, name, expression, active)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pgrules import postgres
+from pgrules import postgres, postgres_audit
 from tests.fixtures.database import Database, Provider, fresh_database
 
 pytestmark = pytest.mark.integration
@@ -42,6 +42,18 @@ FROM generate_series(1, %(tenants)s) AS t
 CROSS JOIN generate_series(1, %(rules)s) AS r
 """
 
+FILL_AUDIT = """
+INSERT INTO rules.audit_log (tenant_id, subject, subject_id, operation, after)
+SELECT
+    md5('tenant ' || t)::uuid,
+    'rule',
+    md5('rule ' || t || '/' || r)::uuid,
+    'insert',
+    '{}'
+FROM generate_series(1, %(tenants)s) AS t
+CROSS JOIN generate_series(70, 90) AS r
+"""
+
 
 @dataclass(frozen=True)
 class Large:
@@ -64,7 +76,8 @@ def large(provider: Provider) -> Iterator[Large]:
             connection.execute("SET session_replication_role = replica")
             connection.execute(FILL, counts)
             connection.execute(FILL_RULES, counts)
-            connection.execute("ANALYZE rules.tenants, rules.rules")
+            connection.execute(FILL_AUDIT, counts)
+            connection.execute("ANALYZE rules.tenants, rules.rules, rules.audit_log")
             row = connection.execute(
                 "SELECT md5('tenant 500')::uuid, md5('rule 500/77')::uuid"
             ).fetchone()
@@ -135,6 +148,10 @@ def explained(connection: psycopg.Connection[Any], query: str) -> dict[str, Any]
         postgres.UPDATE: ["new", "true", True, tenant, rule],
         postgres.DELETE: [tenant, rule],
         postgres.COMPILE_ACTIVE: [tenant],
+        postgres_audit.ENTRIES: [tenant, ["rule"], "-infinity", "infinity", rule, 9],
+        postgres_audit.ENTRIES_OF_SUBJECT: [
+            *[tenant, ["rule"], "-infinity", "infinity", rule, rule, 9]
+        ],
     }
     values = given[query]
     numbers = iter(range(1, len(values) + 1))
@@ -157,6 +174,15 @@ def test_a_store_query_finds_rows_by_tenant(
 ) -> None:
     """REQ-PERF-PERSIST-002, REQ-SCHEMA-007."""
     plan = explained(session, getattr(postgres, name))
+    assert_finds_rows_by_tenant(plan, large)
+
+
+@pytest.mark.parametrize("name", ["ENTRIES", "ENTRIES_OF_SUBJECT"])
+def test_the_audit_is_read_by_tenant(
+    large: Large, session: psycopg.Connection[Any], name: str
+) -> None:
+    """And no page of it is made of all entries."""
+    plan = explained(session, getattr(postgres_audit, name))
     assert_finds_rows_by_tenant(plan, large)
 
 

@@ -116,12 +116,14 @@ def test_the_review_knows_the_stores_queries() -> None:
     assert "tenant_session.SET_TENANT" in names
     environment = {"SET_SCHEMA", "SCHEMAS", "ADD_FIELD", "UPDATE_FIELD", "DELETE_FIELD"}
     assert {f"postgres_environment.{name}" for name in environment} <= names
+    audit = {"VERSIONS", "COMPARE", "ENTRIES", "ENTRIES_OF_SUBJECT"}
+    assert {f"postgres_audit.{name}" for name in audit} <= names
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_on_a_table_is_bound_to_the_tenant(query: str) -> None:
     """REQ-TENANT-002, REQ-SECURITY-002: WHERE tenant_id = %s, or it is inserted."""
-    tables = "rules|tenants|schemas|schema_changelog|derived_fields"
+    tables = "rules|tenants|schemas|schema_changelog|derived_fields|audit_log"
     if re.search(rf"\brules\.(?:{tables})\b(?!\()", query):
         inserted = re.search(r"INSERT INTO \S+ \(tenant_id, .*\)\s+VALUES \(%s", query)
         filtered = re.search(r"WHERE (?:\w+\.)?tenant_id = %s", query)

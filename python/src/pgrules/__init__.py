@@ -22,6 +22,7 @@ from .errors import (
     EvaluationError,
     ExpressionTooLarge,
     InternalError,
+    InvalidArgument,
     InvalidDerivedFields,
     InvalidFacts,
     InvalidFactsColumn,
@@ -50,17 +51,28 @@ from .errors import (
 )
 from .memory import InMemoryRuleStore
 from .model import (
+    AuditEntry,
     BrokenRule,
     DerivedField,
     EvaluationResult,
     Rule,
+    RuleVersion,
     Schema,
     SchemaChange,
+    VersionDifference,
 )
 from .postgres import PostgresRuleStore
-from .store import EvaluatingStore, Evaluator, RuleStore, TenantStore
+from .store import (
+    AuditedStore,
+    EvaluatingStore,
+    Evaluator,
+    RuleStore,
+    TenantStore,
+)
 
 __all__ = [
+    "AuditEntry",
+    "AuditedStore",
     "BrokenRule",
     "Cancelled",
     "CompilationError",
@@ -79,6 +91,7 @@ __all__ = [
     "ExpressionTooLarge",
     "InMemoryRuleStore",
     "InternalError",
+    "InvalidArgument",
     "InvalidDerivedFields",
     "InvalidFacts",
     "InvalidFactsColumn",
@@ -100,6 +113,7 @@ __all__ = [
     "RuleNotFound",
     "RuleNotInForce",
     "RuleStore",
+    "RuleVersion",
     "RuleVersionNotFound",
     "RulesBroken",
     "Schema",
@@ -111,4 +125,5 @@ __all__ = [
     "TenantNotSet",
     "TenantStore",
     "TransactionConflict",
+    "VersionDifference",
 ]

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import CompilationError, NotSupported
+from .errors import NO_VERSIONS, CompilationError, NotSupported
 from .local import LocalEvaluator
-from .store import EvaluatingStore, TenantStore
+from .store import AuditedStore, EvaluatingStore, TenantStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from .cel import Problem
     from .model import (
+        AuditEntry,
         BrokenRule,
         DerivedField,
         EvaluationResult,
         Rule,
+        RuleVersion,
         Schema,
         SchemaChange,
+        Subject,
+        VersionDifference,
     )
     from .store import Evaluator, RuleStore
 
@@ -38,7 +43,8 @@ class Engine:
 
     Rules, schemas and derived fields may be changed through the engine, through the
     store, or by others in the database: every evaluation goes by what then is. A
-    store of rules alone raises `NotSupported` for schemas and derived fields.
+    store of rules alone raises `NotSupported` for schemas, derived fields, versions
+    and the audit.
     """
 
     def __init__(self, store: RuleStore, *, strict: bool = False) -> None:
@@ -67,6 +73,19 @@ class Engine:
         for an id that the tenant does not have, and `InvalidFacts`.
         """
         return self._evaluator.evaluate(rule_id, facts, trace=trace)
+
+    def evaluate_as_of(
+        self, rule_id: UUID | str, facts: Mapping[str, object], at: datetime
+    ) -> EvaluationResult:
+        """What the rule would have said about these facts at a time in the past.
+
+        By the version of the rule, the schema and the derived fields that were in
+        force then, in the language of today. Raises `InvalidArgument` for a time
+        without a zone and for one in the future, `RuleNotFound` for a rule that there
+        never was, `RuleNotInForce` for one that was not there at that time,
+        `NotRecorded` for a time before the audit begins, and `InvalidFacts`.
+        """
+        return self._evaluator.evaluate_as_of(rule_id, facts, at)
 
     def evaluate_all(
         self, facts: Mapping[str, object], *, matched_only: bool = False
@@ -144,6 +163,38 @@ class Engine:
         """Remove a rule; raises `RuleNotFound`."""
         self._store.delete(rule_id)
 
+    def rule_versions(self, rule_id: UUID | str) -> list[RuleVersion]:
+        """The versions of a rule, also of a deleted one, oldest first.
+
+        Raises `RuleNotFound` for a rule that there never was.
+        """
+        return self._audited("list versions of rule").rule_versions(rule_id)
+
+    def compare_rule_versions(
+        self, rule_id: UUID | str, old_version: int, new_version: int
+    ) -> list[VersionDifference]:
+        """What differs; raises as `AuditedStore.compare_rule_versions`."""
+        return self._audited("compare versions of rule").compare_rule_versions(
+            rule_id, old_version, new_version
+        )
+
+    def restore_rule(self, rule_id: UUID | str, version: int) -> Rule:
+        """Go back to a version; raises as `AuditedStore.restore_rule`."""
+        return self._audited("restore rule").restore_rule(rule_id, version)
+
+    def audit_log(
+        self,
+        *,
+        subject: Subject | None = None,
+        subject_id: UUID | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[AuditEntry]:
+        """What was changed, newest first; see `AuditedStore.audit_log`."""
+        return self._audited("read audit log").audit_log(
+            subject=subject, subject_id=subject_id, since=since, until=until
+        )
+
     def set_schema(
         self, definition: Mapping[str, object], *, allow_broken: bool = False
     ) -> SchemaChange:
@@ -196,6 +247,11 @@ class Engine:
         if isinstance(self._store, TenantStore):
             return self._store
         raise NotSupported(operation=operation)
+
+    def _audited(self, operation: str) -> AuditedStore:
+        if isinstance(self._store, AuditedStore):
+            return self._store
+        raise NotSupported(NO_VERSIONS, operation=operation)
 
 
 def _refused(broken: tuple[BrokenRule, ...]) -> CompilationError:

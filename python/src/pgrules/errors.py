@@ -6,7 +6,7 @@ database becomes is decided in :mod:`pgrules.translate`, and nowhere else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +53,14 @@ class PgRulesError(Exception):
         return "\n".join(part for part in parts if part)
 
 
-class InvalidRule(PgRulesError, ValueError):
-    """An id, name or expression that no rule can have."""
+class InvalidArgument(PgRulesError, ValueError):
+    """What no call can work with: a time without a zone, or one in the future."""
 
     default_sqlstate = "22023"
+
+
+class InvalidRule(InvalidArgument):
+    """An id, name or expression that no rule can have."""
 
 
 class CompilationError(PgRulesError):
@@ -303,8 +307,15 @@ class InvalidFactsColumn(PgRulesError):
     default_sqlstate = "RE072"
 
 
+NO_VERSIONS: Final = "the store keeps no versions of what was changed"
+"""The reason of `NotSupported` for a store that is not audited."""
+
+
 class NotSupported(PgRulesError):
-    """The store of this engine keeps rules alone: no schemas, no derived fields."""
+    """The store of this engine lacks what the call is about.
+
+    It keeps rules alone, without schemas and derived fields, or without versions.
+    """
 
     default_reason = "the store keeps no schemas and no derived fields"
 

@@ -16,14 +16,15 @@ from .cel import EvaluationError, InvalidExpression
 from .cel.activation import activate
 from .cel.facts import facts_from_mapping
 from .cel.trace import to_json
-from .errors import CompilationError, RuleNotFound
-from .model import BrokenRule, EvaluationResult, text
+from .errors import NO_VERSIONS, CompilationError, NotSupported, RuleNotFound
+from .model import BrokenRule, EvaluationResult, instant, text
 from .model import rule_id as as_rule_id
 from .programs import EMPTY, TenantEnvironment, compiled, program, rule_set
 from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from .cel import Problem
@@ -40,6 +41,17 @@ class _WithEnvironment(Protocol):
         ...
 
 
+@runtime_checkable
+class _WithHistory(Protocol):
+    """A store that remembers what its rules and their environment were."""
+
+    def as_of(
+        self, rule_id: UUID, at: datetime, *, operation: str
+    ) -> tuple[Rule, TenantEnvironment]:
+        """The rule that was in force at a time, and its environment of then."""
+        ...
+
+
 class LocalEvaluator:
     """Evaluates the rules of any store in this process."""
 
@@ -52,6 +64,21 @@ class LocalEvaluator:
         """See `Evaluator.evaluate`."""
         rule, environment, variables = self._prepare("evaluate rule", rule_id, facts)
         return _evaluate(rule, environment, variables, trace=trace)
+
+    def evaluate_as_of(
+        self, rule_id: UUID | str, facts: Mapping[str, object], at: datetime
+    ) -> EvaluationResult:
+        """See `Evaluator.evaluate_as_of`."""
+        operation = "evaluate past version of rule"
+        if not isinstance(self._store, _WithHistory):
+            raise NotSupported(NO_VERSIONS, operation=operation)
+        wanted = as_rule_id(rule_id, operation=operation)
+        time = instant(at, operation=operation)
+        with translated(operation, wanted):
+            values = facts_from_mapping(facts)
+        rule, environment = self._store.as_of(wanted, time, operation=operation)
+        variables = _activated(values, environment)
+        return _evaluate(rule, environment, variables, trace=False)
 
     def evaluate_all(
         self, facts: Mapping[str, object], *, matched_only: bool

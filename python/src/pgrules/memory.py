@@ -2,7 +2,7 @@
 
 For tests, scripts and rule authors. Keeps the same promises as the database does,
 errors included. Evaluation is left to :mod:`pgrules.local`, compiling to
-:mod:`pgrules.programs`.
+:mod:`pgrules.programs`, what was changed to :mod:`pgrules.history`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 from .cel.derived import dependencies
 from .errors import (
@@ -20,10 +21,24 @@ from .errors import (
     DuplicateDerivedField,
     DuplicateRuleId,
     DuplicateRuleName,
+    InvalidArgument,
     RuleNotFound,
     SchemaNotFound,
 )
-from .model import DerivedField, Rule, Schema, SchemaChange
+from .history import History
+from .model import (
+    AuditEntry,
+    DerivedField,
+    Rule,
+    RuleVersion,
+    Schema,
+    SchemaChange,
+    Subject,
+    VersionDifference,
+    instant,
+    rule_version,
+    subjects,
+)
 from .model import rule_id as as_rule_id
 from .programs import (
     ALLOW_BROKEN_HINT,
@@ -33,13 +48,13 @@ from .programs import (
     TenantState,
     compiled,
     definition_from,
+    environment,
     recompiled,
     refuse_broken,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from uuid import UUID
 
 
 def _now() -> datetime:
@@ -47,10 +62,11 @@ def _now() -> datetime:
 
 
 class InMemoryRuleStore:
-    """The rules of one tenant in memory; see `TenantStore`.
+    """The rules of one tenant in memory; see `TenantStore` and `AuditedStore`.
 
-    `clock` gives the time of a change, `user` who makes it (the name that the
-    process runs under); tests may set them.
+    `clock` gives the time of a change, with its zone, `user` who makes it (the name
+    that the process runs under); tests may set them. What was changed is kept for as
+    long as the store is.
     """
 
     def __init__(
@@ -68,9 +84,12 @@ class InMemoryRuleStore:
         self._names: dict[str, UUID] = {}
         self._fields: dict[UUID, DerivedField] = {}
         self._schemas: list[Schema] = []
+        self._schema_ids: list[UUID] = []
         self._active: Schema | None = None
         self._changes: list[SchemaChange] = []
         self._environment: TenantEnvironment = EMPTY
+        # Written under both locks, so that its times are those of what was seen.
+        self._history = History(self._user)
 
     @contextmanager
     def reading(self) -> Iterator[TenantEnvironment]:
@@ -87,14 +106,7 @@ class InMemoryRuleStore:
             self._compile(rule, operation)
             if rule.id in self._rules:
                 raise DuplicateRuleId(operation=operation, subject=rule.id)
-            self._refuse_taken_name(rule, operation)
-            now = self._clock()
-            stored = replace(rule, created_at=now, updated_at=now)
-            with self._lock:
-                self._rules[rule.id] = stored
-                self._in_order = None
-                self._names[rule.name] = rule.id
-            return stored
+            return self._add(rule, operation)
 
     def get(self, rule_id: UUID | str) -> Rule:
         """The rule of this id; see `RuleStore.get`."""
@@ -117,18 +129,7 @@ class InMemoryRuleStore:
         """Replace the rule that has this id; see `RuleStore.update`."""
         operation = "update rule"
         with self._changing:
-            old = self._existing(rule.id, operation)
-            # A rule that a schema broke may be renamed and switched off as it is.
-            if rule.expression != old.expression or rule.active > old.active:
-                self._compile(rule, operation)
-            self._refuse_taken_name(rule, operation)
-            stored = replace(rule, created_at=old.created_at, updated_at=self._clock())
-            with self._lock:
-                del self._names[old.name]
-                self._names[rule.name] = rule.id
-                self._rules[rule.id] = stored
-                self._in_order = None
-            return stored
+            return self._update(self._existing(rule.id, operation), rule, operation)
 
     def delete(self, rule_id: UUID | str) -> None:
         """Remove the rule of this id; see `RuleStore.delete`."""
@@ -139,6 +140,85 @@ class InMemoryRuleStore:
             del self._rules[wanted]
             self._in_order = None
             del self._names[rule.name]
+            self._history.record(self._clock(), ("rule", rule.id, rule, None))
+
+    # Versions and the audit
+
+    def rule_versions(self, rule_id: UUID | str) -> list[RuleVersion]:
+        """The versions of a rule; see `AuditedStore.rule_versions`."""
+        operation = "list versions of rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        with self._lock:
+            return self._history.rule_versions(wanted, operation=operation)
+
+    def compare_rule_versions(
+        self, rule_id: UUID | str, old_version: int, new_version: int
+    ) -> list[VersionDifference]:
+        """What differs; see `AuditedStore.compare_rule_versions`."""
+        operation = "compare versions of rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        old = rule_version(old_version, wanted, operation=operation)
+        new = rule_version(new_version, wanted, operation=operation)
+        with self._lock:
+            return self._history.compare(wanted, old, new, operation=operation)
+
+    def restore_rule(self, rule_id: UUID | str, version: int) -> Rule:
+        """Go back to a version; see `AuditedStore.restore_rule`."""
+        operation = "restore rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        number = rule_version(version, wanted, operation=operation)
+        with self._changing:
+            rule = self._history.restorable(wanted, number, operation=operation)
+            old = self._rules.get(wanted)
+            if old is not None:
+                return self._update(old, rule, operation)
+            self._compile(rule, operation)
+            return self._add(rule, operation)
+
+    def audit_log(
+        self,
+        *,
+        subject: Subject | None = None,
+        subject_id: UUID | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[AuditEntry]:
+        """What was changed, newest first; see `AuditedStore.audit_log`."""
+        operation = "read audit log"
+        about = subjects(subject, operation=operation)
+        wanted = (
+            None if subject_id is None else as_rule_id(subject_id, operation=operation)
+        )
+        begin = None if since is None else instant(since, operation=operation)
+        end = None if until is None else instant(until, operation=operation)
+        return (
+            entry
+            for entry in self._history.entries()
+            if entry.subject in about
+            and (wanted is None or entry.subject_id == wanted)
+            and (begin is None or begin <= entry.changed_at)
+            and (end is None or entry.changed_at < end)
+        )
+
+    def as_of(
+        self, rule_id: UUID, at: datetime, *, operation: str
+    ) -> tuple[Rule, TenantEnvironment]:
+        """The rule that was in force at a time, and its environment of then.
+
+        Raises `InvalidArgument` for a time in the future, `RuleNotFound` and
+        `RuleNotInForce`.
+        """
+        with self._lock:
+            if at > self._clock():
+                raise InvalidArgument(
+                    f"cannot evaluate rule as of {at}: that is in the future",
+                    operation=operation,
+                    subject=rule_id,
+                    hint="evaluate(rule_id, facts) evaluates the rule of today",
+                )
+            rule = self._history.rule_as_of(rule_id, at, operation=operation)
+            state = self._history.state_as_of(at)
+        return rule, environment(state)
 
     # Schemas
 
@@ -200,9 +280,7 @@ class InMemoryRuleStore:
             self._refuse_taken_field_name(field, operation)
             now = self._clock()
             stored = replace(field, dependencies=read, created_at=now, updated_at=now)
-            self._change_fields(
-                {**self._fields, field.id: stored}, operation, field.name
-            )
+            self._change_field(field.id, stored, operation, field.name)
             return stored
 
     def get_derived_field(self, name: str) -> DerivedField:
@@ -231,9 +309,7 @@ class InMemoryRuleStore:
                 created_at=old.created_at,
                 updated_at=self._clock(),
             )
-            self._change_fields(
-                {**self._fields, field.id: stored}, operation, field.name
-            )
+            self._change_field(field.id, stored, operation, field.name)
             return stored
 
     def delete_derived_field(self, name: str) -> None:
@@ -241,10 +317,35 @@ class InMemoryRuleStore:
         operation = "delete derived field"
         with self._changing:
             field = self._named(name, operation)
-            left = {key: f for key, f in self._fields.items() if key != field.id}
-            self._change_fields(left, operation, name)
+            self._change_field(field.id, None, operation, name)
 
     # What the methods above share
+
+    def _add(self, rule: Rule, operation: str) -> Rule:
+        self._refuse_taken_name(rule, operation)
+        with self._lock:
+            now = self._clock()
+            stored = replace(rule, created_at=now, updated_at=now)
+            self._rules[rule.id] = stored
+            self._in_order = None
+            self._names[rule.name] = rule.id
+            self._history.record(now, ("rule", rule.id, None, stored))
+        return stored
+
+    def _update(self, old: Rule, rule: Rule, operation: str) -> Rule:
+        # A rule that a schema broke may be renamed and switched off as it is.
+        if rule.expression != old.expression or rule.active > old.active:
+            self._compile(rule, operation)
+        self._refuse_taken_name(rule, operation)
+        with self._lock:
+            now = self._clock()
+            stored = replace(rule, created_at=old.created_at, updated_at=now)
+            del self._names[old.name]
+            self._names[rule.name] = rule.id
+            self._rules[rule.id] = stored
+            self._in_order = None
+            self._history.record(now, ("rule", rule.id, old, stored))
+        return stored
 
     def _compile(self, rule: Rule, operation: str) -> None:
         compiled(
@@ -281,12 +382,18 @@ class InMemoryRuleStore:
         schema = None if self._active is None else _definition(self._active)
         return TenantState(schema, self._fields, self.list_active())
 
-    def _change_fields(
-        self, fields: dict[UUID, DerivedField], operation: str, subject: str
+    def _change_field(
+        self, field_id: UUID, new: DerivedField | None, operation: str, subject: str
     ) -> None:
-        """Let these be the derived fields, if they and the rules compile."""
+        """Let this be the derived field of this id, if all and the rules compile."""
+        fields = dict(self._fields)
+        old = fields.get(field_id)
+        if new is None:
+            del fields[field_id]
+        else:
+            fields[field_id] = new
         before = self._state()
-        environment, broken = recompiled(
+        after, broken = recompiled(
             before,
             before._replace(fields=fields),
             operation=operation,
@@ -295,14 +402,15 @@ class InMemoryRuleStore:
         refuse_broken(broken, operation=operation, subject=subject, hint=IN_USE_HINT)
         with self._lock:
             self._fields = fields
-            self._environment = environment
+            self._environment = after
+            self._history.record(self._clock(), ("derived field", field_id, old, new))
 
     def _switch(
         self, version: Schema, *, operation: str, subject: object, allow_broken: bool
     ) -> SchemaChange:
         """Let this be the active version, if fields and rules compile against it."""
         before = self._state()
-        environment, broken = recompiled(
+        after, broken = recompiled(
             before,
             before._replace(schema=_definition(version)),
             operation=operation,
@@ -312,21 +420,37 @@ class InMemoryRuleStore:
             refuse_broken(
                 broken, operation=operation, subject=subject, hint=ALLOW_BROKEN_HINT
             )
-        change = SchemaChange(
-            None if self._active is None else self._active.version,
-            version.version,
-            self._user,
-            self._clock(),
-            compiled=len(before.rules) + len(before.fields),
-            failed=len(broken),
-            failures=broken,
-        )
         with self._lock:
+            former, now = self._active, self._clock()
+            change = SchemaChange(
+                None if former is None else former.version,
+                version.version,
+                self._user,
+                now,
+                compiled=len(before.rules) + len(before.fields),
+                failed=len(broken),
+                failures=broken,
+            )
+            # In the steps of the database: stored, the former one off, this one on.
+            steps: list[tuple[Schema | None, Schema]] = []
+            off = replace(version, active=False)
             if version.version > len(self._schemas):
                 self._schemas.append(version)
+                self._schema_ids.append(uuid4())
+                steps.append((None, off))
+            if former is not None:
+                steps.append((former, replace(former, active=False)))
+            steps.append((off, version))
+            self._history.record(
+                now,
+                *(
+                    ("schema", self._schema_ids[step.version - 1], before, step)
+                    for before, step in steps
+                ),
+            )
             self._active = version
             self._changes.append(change)
-            self._environment = environment
+            self._environment = after
         return change
 
 

@@ -11,17 +11,28 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from .cel import Problem
 from .cel.derived import check_name
-from .errors import InvalidRule
+from .errors import InvalidArgument, InvalidRule, RuleVersionNotFound
 from .explain import explained
 from .translate import translated
 
 NAME_LENGTH = 255
 """Code points of a rule's name, as the column has it."""
+
+Subject: TypeAlias = Literal["rule", "schema", "derived field", "audit"]
+"""What an entry of the audit is about; `audit` marks when recording began."""
+
+Operation: TypeAlias = Literal["insert", "update", "delete", "baseline"]
+"""What was done; `baseline` is what was there when recording began."""
+
+SUBJECTS: tuple[Subject, ...] = get_args(Subject)
+
+# PostgreSQL's integer.
+_LAST_VERSION = 2**31 - 1
 
 # What PostgreSQL's text cannot hold: NUL, and surrogates, which UTF-8 lacks.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -178,6 +189,65 @@ class DerivedField:
         assign(self, "updated_at", updated_at)
 
 
+@dataclass(frozen=True, slots=True)
+class RuleVersion:
+    """One version of a rule, counted from 1; a deletion is a version too.
+
+    `name`, `expression` and `active` are None for a deletion. The version was in
+    force from `valid_from`, when it was committed, until `valid_to`, when the next
+    was. `valid_from` is None for what the own transaction has not committed yet,
+    `valid_to` for the last version; they are equal where one transaction made both.
+    `changed_by` is the login, `role` what ``SET ROLE`` had chosen, `application` what
+    the client called itself.
+    """
+
+    rule_id: UUID
+    version: int
+    operation: Operation
+    name: str | None
+    expression: str | None
+    active: bool | None
+    valid_from: datetime | None
+    valid_to: datetime | None
+    changed_at: datetime
+    changed_by: str
+    role: str
+    application: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDifference:
+    """A field of a rule that differs between two versions; None is a deletion's."""
+
+    field: Literal["name", "expression", "active"]
+    old_value: str | bool | None
+    new_value: str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change of a rule, a schema or a derived field: who, when, from what to what.
+
+    `before` and `after` have the fields that an author sets, without ids, times and
+    what the engine computes; `before` is None for what is new, `after` for a
+    deletion. `changed_at` is when the statement ran, `transaction` tells which
+    changes were made together, and `started_at` when that began.
+    """
+
+    id: UUID
+    subject: Subject
+    subject_id: UUID
+    operation: Operation
+    changed_at: datetime
+    changed_by: str
+    role: str
+    application: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    transaction: int
+    started_at: datetime
+
+
 def rule_id(value: UUID | str, *, operation: str = "") -> UUID:
     """The rule id in this argument; raises `InvalidRule` if it is no UUID."""
     if isinstance(value, UUID):
@@ -206,6 +276,51 @@ def text(name: str, value: str, *, operation: str = "") -> str:
             operation=operation,
         )
     return value
+
+
+def instant(value: object, *, operation: str) -> datetime:
+    """The time in this argument; raises `InvalidArgument` if it has no time zone."""
+    if not isinstance(value, datetime):
+        reason = f"the time is {type(value).__name__}, not datetime"
+        raise InvalidArgument(reason, operation=operation)
+    if value.utcoffset() is None:
+        raise InvalidArgument(
+            f"the time {value} has no time zone",
+            operation=operation,
+            hint="datetime.now(UTC) has one; astimezone() adds the local one",
+        )
+    return value
+
+
+def subjects(value: Subject | None, *, operation: str) -> list[Subject]:
+    """This subject, or all of them; raises `InvalidArgument` for what is none."""
+    if value is None:
+        return list(SUBJECTS)
+    if value in SUBJECTS:
+        return [value]
+    raise InvalidArgument(
+        f"nothing is recorded about {value!r}",
+        operation=operation,
+        hint=f"subjects are {', '.join(SUBJECTS)}",
+    )
+
+
+def rule_version(value: int, wanted: UUID, *, operation: str) -> int:
+    """The number in this argument; raises `RuleVersionNotFound` if there is none."""
+    if type(value) is not int or not 0 < value <= _LAST_VERSION:
+        raise version_not_found(value, wanted, operation=operation)
+    return value
+
+
+def version_not_found(
+    value: object, wanted: UUID, *, operation: str
+) -> RuleVersionNotFound:
+    """The error for a version that the rule does not have, as SQL words it."""
+    return RuleVersionNotFound(
+        operation=operation,
+        subject=wanted,
+        detail=f"Rule {wanted} has no version {value}.",
+    )
 
 
 def _invalid(reason: str, *, operation: str = "build rule") -> InvalidRule:

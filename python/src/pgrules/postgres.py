@@ -1,6 +1,7 @@
 """Rules in PostgreSQL: a store for one tenant, and evaluation where the rules are.
 
-Schemas and derived fields are in :mod:`pgrules.postgres_environment`.
+Schemas and derived fields are in :mod:`pgrules.postgres_environment`, versions and the
+audit in :mod:`pgrules.postgres_audit`.
 
 The statements stand here as constants, all of them: each is parameterised, and each
 that reads or writes a table repeats ``tenant_id = %s`` beside the table's policies,
@@ -20,14 +21,16 @@ from .batch import prepared
 from .cel import InvalidExpression
 from .cel.facts import facts_to_json
 from .errors import CompilationError, PgRulesError, RuleNotFound
-from .model import BrokenRule, EvaluationResult, Rule, text
+from .model import BrokenRule, EvaluationResult, Rule, instant, rule_version, text
 from .model import rule_id as as_rule_id
+from .postgres_audit import PostgresAudit
 from .postgres_environment import PostgresEnvironment, problem_from
 from .tenant_session import TenantSession
 from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from psycopg import Connection
@@ -68,6 +71,11 @@ WHERE tenant_id = %s AND id = %s
 RETURNING id
 """
 
+RESTORE: Final = """
+SELECT id, name, expression, active, created_at, updated_at
+FROM rules.restore_rule(%s, %s::integer)
+"""
+
 PROBLEMS: Final = """
 SELECT problem.line, problem."column", problem.message, problem.hint
 FROM rules.check_expression(%s) AS problem
@@ -86,6 +94,11 @@ ORDER BY rule.created_at, rule.id, problem.line, problem."column"
 EVALUATE: Final = """
 SELECT rule_id, rule_name, matched, error, trace::text
 FROM rules.evaluate(%s, %s::jsonb, %s)
+"""
+
+EVALUATE_AS_OF: Final = """
+SELECT rule_id, rule_name, matched, error, trace::text
+FROM rules.evaluate_as_of(%s, %s::jsonb, %s)
 """
 
 EVALUATE_ALL: Final = """
@@ -114,7 +127,7 @@ FROM rules.evaluation_cost(%s, %s::jsonb) AS cost (units)
 """
 
 
-class PostgresRuleStore(PostgresEnvironment):
+class PostgresRuleStore(PostgresEnvironment, PostgresAudit):
     """The rules of one tenant in a database that pgrules is deployed to.
 
     Takes a pool or a single connection of psycopg; both stay the caller's, who
@@ -123,9 +136,9 @@ class PostgresRuleStore(PostgresEnvironment):
     connection their calls queue up. A transaction that is open on the connection is
     joined: its commit makes the store's work last, and its rollback undoes it.
 
-    Beside what `TenantStore` says, every method may raise `StoreError`, whose
-    `retry_safe` tells whether the call may simply be repeated, and `TenantError`
-    where the login may not act for the tenant.
+    Beside what `TenantStore` and `AuditedStore` say, every method may raise
+    `StoreError`, whose `retry_safe` tells whether the call may simply be repeated,
+    and `TenantError` where the login may not act for the tenant.
     """
 
     def __init__(
@@ -194,6 +207,21 @@ class PostgresRuleStore(PostgresEnvironment):
             cursor.execute(DELETE, (self.tenant_id, wanted))
             _only_row(cursor, operation, wanted)
 
+    def restore_rule(self, rule_id: UUID | str, version: int) -> Rule:
+        """Go back to a version; see `AuditedStore.restore_rule`."""
+        operation = "restore rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        number = rule_version(version, wanted, operation=operation)
+        try:
+            with self._session.transaction(operation, wanted, writes=True) as cursor:
+                cursor.execute(RESTORE, (wanted, number))
+                return _rule(_only_row(cursor, operation, wanted))
+        except CompilationError as error:
+            versions = {each.version: each for each in self.rule_versions(wanted)}
+            expression = versions[number].expression or ""
+            refusal = _with_problems(self._session, error, expression)
+            raise refusal from error.__cause__
+
     @contextmanager
     def _writing_rule(self, operation: str, rule: Rule) -> Iterator[Rows]:
         """A transaction that stores this rule, and says why it does not compile."""
@@ -220,6 +248,18 @@ class PostgresEvaluator:
         given = _facts(facts, operation, wanted)
         with self._session.transaction(operation, wanted) as cursor:
             cursor.execute(EVALUATE, (wanted, given, trace))
+            return _results(cursor.fetchall())[0]
+
+    def evaluate_as_of(
+        self, rule_id: UUID | str, facts: Mapping[str, object], at: datetime
+    ) -> EvaluationResult:
+        """See `Evaluator.evaluate_as_of`."""
+        operation = "evaluate past version of rule"
+        wanted = as_rule_id(rule_id, operation=operation)
+        time = instant(at, operation=operation)
+        given = _facts(facts, operation, wanted)
+        with self._session.transaction(operation, wanted) as cursor:
+            cursor.execute(EVALUATE_AS_OF, (wanted, given, time))
             return _results(cursor.fetchall())[0]
 
     def evaluate_all(

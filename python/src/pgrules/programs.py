@@ -123,21 +123,20 @@ def recompiled(
     Raises `InvalidDerivedFields`: those that do not compile, are in a cycle, or use
     one that went.
     """
-    derived = after.expressions()
-    removed = before.expressions().keys() - derived.keys()
+    removed = before.expressions().keys() - after.expressions().keys()
     with translated(operation, subject):
-        environment = _environment(after.schema, derived)
-        refuse_removed(environment.environment, frozenset(removed))
+        compiled_after = environment(after)
+        refuse_removed(compiled_after.environment, frozenset(removed))
     found = broken(
         (rule.expression for rule in after.rules),
-        lambda expression: program(expression, environment),
+        lambda expression: program(expression, compiled_after),
         frozenset(removed),
     )
     failures = []
     for position, invalid in found:
         rule = after.rules[position]
         failures.append(BrokenRule(rule.id, rule.name, tuple(invalid.problems)))
-    return environment, tuple(failures)
+    return compiled_after, tuple(failures)
 
 
 def refuse_broken(
@@ -159,10 +158,9 @@ def refuse_broken(
     )
 
 
-def _environment(
-    schema: Definition | None, derived: Mapping[str, str]
-) -> TenantEnvironment:
-    parts = {"schema": schema, "derived": derived or None}
+def environment(state: TenantState) -> TenantEnvironment:
+    """What expressions are compiled against; raises what compiling it raises."""
+    parts = {"schema": state.schema, "derived": state.expressions() or None}
     document = json.dumps({key: part for key, part in parts.items() if part})
     with _lock:
         return TenantEnvironment(document, *_environments.compiled(document))

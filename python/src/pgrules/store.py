@@ -1,7 +1,8 @@
 """What a store promises, and what an evaluator does.
 
 Rules alone make a store. One that also keeps the tenant's schemas and derived fields
-is a `TenantStore`; both stores of this package are.
+is a `TenantStore`, one that also remembers what was changed an `AuditedStore`; both
+stores of this package are.
 
 A store that can evaluate by itself (the database does) says so by `evaluator`; for
 any other store the engine evaluates in this process, see :mod:`pgrules.local`.
@@ -12,17 +13,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from .cel import Problem
     from .model import (
+        AuditEntry,
         BrokenRule,
         DerivedField,
         EvaluationResult,
         Rule,
+        RuleVersion,
         Schema,
         SchemaChange,
+        Subject,
+        VersionDifference,
     )
 
 
@@ -140,6 +146,53 @@ class TenantStore(RuleStore, Protocol):
         ...
 
 
+@runtime_checkable
+class AuditedStore(RuleStore, Protocol):
+    """The rules of one tenant, with who changed what, when, from what to what."""
+
+    def rule_versions(self, rule_id: UUID | str) -> list[RuleVersion]:
+        """The versions of a rule, also of a deleted one, oldest first.
+
+        Raises `RuleNotFound` for a rule that there never was.
+        """
+        ...
+
+    def compare_rule_versions(
+        self, rule_id: UUID | str, old_version: int, new_version: int
+    ) -> list[VersionDifference]:
+        """Which of name, expression and `active` differ, in this order.
+
+        Raises `RuleNotFound` and `RuleVersionNotFound`.
+        """
+        ...
+
+    def restore_rule(self, rule_id: UUID | str, version: int) -> Rule:
+        """Store an earlier version as the newest one, and return the rule.
+
+        A deleted rule is there again under its id, as the newest in the order of
+        `list_active`. Raises `RuleNotFound`, `RuleVersionNotFound`, also for a
+        deletion, `CompilationError` for an expression that does not compile today,
+        and `DuplicateRuleName` for a name that another rule has today.
+        """
+        ...
+
+    def audit_log(
+        self,
+        *,
+        subject: Subject | None = None,
+        subject_id: UUID | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[AuditEntry]:
+        """What was changed, newest first, fetched while it is iterated over.
+
+        Of all subjects or one, of all of them or the one with this id, changed at or
+        after `since` and before `until`. Raises `InvalidArgument` for times without
+        a zone.
+        """
+        ...
+
+
 class Evaluator(Protocol):
     """Evaluates the rules of one store. Safe to use from several threads."""
 
@@ -147,6 +200,12 @@ class Evaluator(Protocol):
         self, rule_id: UUID | str, facts: Mapping[str, object], *, trace: bool
     ) -> EvaluationResult:
         """What this rule, active or not, says about the facts."""
+        ...
+
+    def evaluate_as_of(
+        self, rule_id: UUID | str, facts: Mapping[str, object], at: datetime
+    ) -> EvaluationResult:
+        """What the rule would have said about the facts at a time."""
         ...
 
     def evaluate_all(

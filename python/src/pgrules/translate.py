@@ -45,7 +45,7 @@ _BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
     "RE072": errors.InvalidFactsColumn,
     "RE099": errors.InternalError,
     "22001": errors.InvalidRule,  # string_data_right_truncation
-    "22023": errors.InvalidRule,  # invalid_parameter_value
+    "22023": errors.InvalidArgument,  # invalid_parameter_value
     "22P02": errors.InvalidFacts,  # invalid_text_representation: not JSON
     "22P05": errors.InvalidFacts,  # untranslatable_character: \u0000 in jsonb
     "23502": errors.InvalidRule,  # not_null_violation
@@ -100,6 +100,13 @@ _OWN_WORDS: Final = (
     errors.SchemaNotFound,
     errors.DuplicateRule,
     errors.DuplicateDerivedField,
+)
+
+# The same, but what the server adds as detail belongs to the case.
+_OWN_REASONS: Final = (
+    errors.RuleNotInForce,
+    errors.RuleVersionNotFound,
+    errors.NotRecorded,
 )
 
 # What may befall any statement, whoever wrote it.
@@ -181,6 +188,8 @@ def _from_database(
     if issubclass(kind, _OWN_WORDS):
         return kind(**context)
     diagnosis = error.diag
+    if issubclass(kind, _OWN_REASONS):
+        return kind(detail=diagnosis.message_detail or "", **context)
     primary = diagnosis.message_primary or str(error) or type(error).__name__
     return kind(
         _REASONS.get(constraint) or _REASONS.get(state) or primary,
