@@ -116,7 +116,8 @@ EXPORTS = [
     "SELECT ctid, xmin, xmax, tableoid, r.* FROM rules.rules AS r",
     (
         "SELECT r.* FROM generate_series(0, 9) AS page,"
-        " generate_series(1, 200) AS line, rules.rules AS r WHERE r.ctid = format('(%s,%s)', page, line)::tid"
+        " generate_series(1, 200) AS line, rules.rules AS r"
+        " WHERE r.ctid = format('(%s,%s)', page, line)::tid"
     ),
     (
         "SELECT r.* FROM generate_series(1, 200) AS line, rules.rules AS r"

@@ -124,7 +124,8 @@ MERGES = {
     "adding under their id": (
         (
             "MERGE INTO rules.derived_fields AS f"
-            " USING (VALUES ('<their_field>'::uuid)) AS v (i) ON f.id = v.i WHEN MATCHED THEN UPDATE SET expression = '2'"
+            " USING (VALUES ('<their_field>'::uuid)) AS v (i) ON f.id = v.i"
+            " WHEN MATCHED THEN UPDATE SET expression = '2'"
             " WHEN NOT MATCHED THEN INSERT (tenant_id, id, name, expression)"
             " VALUES ('<theirs>', v.i, 'planted', '1')"
         ),
