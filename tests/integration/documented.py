@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 
 _FENCE = re.compile(
     r"^```(?P<language>\w+)(?: error=(?P<error>\w{5}))?\n(?P<code>.*?)^```$",

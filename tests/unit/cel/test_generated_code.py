@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -81,3 +82,31 @@ class TestErrors:
 class TestLongLoops:
     def test_a_loop_beyond_the_budget_is_counted_by_the_closures(self) -> None:
         assert evaluate("xs.all(x, x >= 0)", xs=list(range(50_000))) is True
+
+
+HOSTILE = [
+    # What would be Python where it is put between quotes.
+    *("' or True or '", '" or True or "', "'] or True or ['"),
+    *("x\nraise SystemExit\n#", "\\", "'''\"\"\"", "{0}%s$1"),
+]
+
+
+class TestTextStaysText:
+    """No constant, key or name becomes a part of the Python that is generated."""
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    @pytest.mark.parametrize(
+        "expression", ["s == {0}", "m[{0}] == 1", "s in [{0}]", "s.startsWith({0})"]
+    )
+    def test_what_would_be_python_is_compared(self, expression: str, text: str) -> None:
+        program = compile_expression(expression.format(json.dumps(text)))
+        program.generate()
+        assert program.evaluate != program.interpret, "no code was generated"
+        assert program.evaluate({"s": text, "m": {text: 1}}) is True
+        assert program.evaluate({"s": "other", "m": {text: 2}}) is False
+
+    @pytest.mark.parametrize("name", ["exit", "undecided", "variables", "__import__"])
+    def test_names_are_those_of_facts(self, name: str) -> None:
+        assert evaluate(f"{name} == 1", **{name: 1}) is True
+        with pytest.raises(EvaluationError, match=name):
+            evaluate(f"{name} == 1")
