@@ -366,11 +366,7 @@ BEGIN
     IF v_asked.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(
             p_operation,
-            CASE
-                WHEN p_subjects IS NULL
-                    THEN 'Element ' || (v_asked.failure ->> 'element') || '.'
-                ELSE p_subjects[(v_asked.failure ->> 'element')::integer]
-            END,
+            p_subjects[(v_asked.failure ->> 'element')::integer],
             v_asked.failure
         );
     END IF;
@@ -426,7 +422,7 @@ COMMENT ON FUNCTION rules_internal.candidate_rules(uuid, text, jsonb[], text[]) 
 'The rules of a tenant that may match each of the facts, none of which is NULL; all
 that match are among them. The element counts from 1, and is NULL for rules that may
 match any. A rule may be deleted or inactive. For an error p_operation is what failed,
-and p_subjects what each element is, NULL for its number. Raises RE030.';
+and p_subjects what each element is. Raises RE030.';
 
 REVOKE ALL ON FUNCTION
 rules_internal.delete_rule_keys(uuid, uuid[]),

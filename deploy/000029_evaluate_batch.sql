@@ -34,6 +34,42 @@ COMMENT ON FUNCTION rules_internal.check_batch(text, jsonb[]) IS
 'Raises 22004 for NULL and for an element that is NULL, 2202E for an array of several
 dimensions.';
 
+CREATE FUNCTION rules_internal.slices(p_facts jsonb[], p_most integer)
+RETURNS TABLE (first integer, facts jsonb[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10
+AS $function$
+DECLARE
+    -- In bytes as they are stored.
+    v_largest constant integer := 1024 * 1024;
+BEGIN
+    IF cardinality(p_facts) <= p_most AND pg_column_size(p_facts) <= v_largest THEN
+        first := 1;
+        facts := p_facts;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT
+        min(sized.number)::integer,
+        array_agg(sized.facts ORDER BY sized.number)
+    FROM (
+        SELECT
+            element.facts,
+            element.number,
+            sum(pg_column_size(element.facts)) OVER given AS size
+        FROM unnest(p_facts) WITH ORDINALITY AS element (facts, number)
+        WINDOW given AS (ORDER BY element.number ROWS UNBOUNDED PRECEDING)
+    ) AS sized
+    GROUP BY (sized.number - 1) / p_most, sized.size / v_largest
+    ORDER BY min(sized.number);
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.slices(jsonb[], integer) IS
+'Facts in slices of at most p_most elements and some 1 MB, in order, each with the
+number of its first element, which counts from 1. What PL/Python is given at once it
+takes over as a whole, and no cancel request is seen meanwhile.';
+
 CREATE FUNCTION rules.evaluate_batch(rule_id uuid, facts jsonb[])
 RETURNS SETOF rules.evaluation_result
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -43,6 +79,7 @@ DECLARE
     v_name text;
     v_expression text;
     v_environment text;
+    v_slice record;
     v_outcome record;
     v_refused integer;
 BEGIN
@@ -60,30 +97,37 @@ BEGIN
     PERFORM rules_internal.check_batch(
         'cannot evaluate rule ' || quote_literal(v_name), evaluate_batch.facts
     );
-    v_outcome := rules_internal.cel_evaluate_batch(
-        rules_internal.cel_runtime(),
-        v_expression,
-        coalesce(v_environment, '{}'),
-        evaluate_batch.facts
-    );
-    IF v_outcome.failure IS NOT NULL THEN
-        PERFORM rules_internal.raise_failure(
-            'cannot evaluate rule ' || quote_literal(v_name),
-            'Rule ' || evaluate_batch.rule_id || '.',
-            v_outcome.failure
+    FOR v_slice IN
+        SELECT slice.first, slice.facts
+        FROM rules_internal.slices(evaluate_batch.facts, 1000) AS slice
+    LOOP
+        v_outcome := rules_internal.cel_evaluate_batch(
+            rules_internal.cel_runtime(),
+            v_expression,
+            coalesce(v_environment, '{}'),
+            v_slice.facts
         );
-    END IF;
-    v_refused := array_position(v_outcome.matched, NULL);
-    IF v_refused IS NOT NULL THEN
-        RAISE EXCEPTION 'cannot evaluate rule %: element %: %',
-            quote_literal(v_name), v_refused, v_outcome.errors[v_refused]
-            USING ERRCODE = 'RE030',
-                DETAIL = 'Rule ' || evaluate_batch.rule_id || '.';
-    END IF;
-    RETURN QUERY
-    SELECT
-        evaluate_batch.rule_id, v_name, result.matched, result.error, NULL::jsonb
-    FROM unnest(v_outcome.matched, v_outcome.errors) AS result (matched, error);
+        IF v_outcome.failure IS NOT NULL THEN
+            PERFORM rules_internal.raise_failure(
+                'cannot evaluate rule ' || quote_literal(v_name),
+                'Rule ' || evaluate_batch.rule_id || '.',
+                v_outcome.failure
+            );
+        END IF;
+        v_refused := array_position(v_outcome.matched, NULL);
+        IF v_refused IS NOT NULL THEN
+            RAISE EXCEPTION 'cannot evaluate rule %: element %: %',
+                quote_literal(v_name),
+                v_slice.first + v_refused - 1,
+                v_outcome.errors[v_refused]
+                USING ERRCODE = 'RE030',
+                    DETAIL = 'Rule ' || evaluate_batch.rule_id || '.';
+        END IF;
+        RETURN QUERY
+        SELECT
+            evaluate_batch.rule_id, v_name, result.matched, result.error, NULL::jsonb
+        FROM unnest(v_outcome.matched, v_outcome.errors) AS result (matched, error);
+    END LOOP;
 END;
 $function$;
 
@@ -97,10 +141,12 @@ current_tenant_id raises.';
 
 REVOKE ALL ON FUNCTION
 rules_internal.check_batch(text, jsonb[]),
+rules_internal.slices(jsonb[], integer),
 rules.evaluate_batch(uuid, jsonb[])
 FROM public;
 GRANT EXECUTE ON FUNCTION
 rules_internal.check_batch(text, jsonb[]),
+rules_internal.slices(jsonb[], integer),
 rules.evaluate_batch(uuid, jsonb[])
 TO rules_app, rules_tenant;
 

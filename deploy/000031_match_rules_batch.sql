@@ -57,7 +57,7 @@ $function$;
 COMMENT ON FUNCTION rules_internal.match_batch(uuid, text, jsonb[], text[]) IS
 'The active rules of a tenant that match each of the facts, none of which is NULL, found
 by their access keys. For an error p_operation is what failed, and p_subjects what each
-element is, NULL for its number. Raises RE030.';
+element is. Raises RE030.';
 
 CREATE FUNCTION rules.match_rules_batch(facts jsonb[])
 RETURNS TABLE (element integer, rule_id uuid, rule_name text)
@@ -70,12 +70,17 @@ BEGIN
         'cannot match the rules', match_rules_batch.facts
     );
     RETURN QUERY
-    SELECT matching.element, matching.rule_id, matching.rule_name
-    FROM rules_internal.match_batch(
+    SELECT
+        slice.first + matching.element - 1, matching.rule_id, matching.rule_name
+    FROM rules_internal.slices(match_rules_batch.facts, 100) AS slice
+    CROSS JOIN LATERAL rules_internal.match_batch(
         v_tenant,
         'cannot match the rules',
-        match_rules_batch.facts,
-        NULL
+        slice.facts,
+        ARRAY(
+            SELECT 'Element ' || (slice.first + place.number - 1) || '.'
+            FROM generate_series(1, cardinality(slice.facts)) AS place (number)
+        )
     ) AS matching;
 END;
 $function$;

@@ -50,7 +50,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $function$
 DECLARE
     -- Of a batch, in bytes as they are stored: many rows, but not too much of them.
-    v_most constant integer := 4 * 1024 * 1024;
+    v_most constant integer := 1024 * 1024;
     v_next record;
     v_facts jsonb[] := ARRAY[]::jsonb[];
     v_count integer := 0;

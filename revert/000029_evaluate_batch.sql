@@ -3,6 +3,7 @@
 BEGIN;
 
 DROP FUNCTION rules.evaluate_batch(uuid, jsonb[]);
+DROP FUNCTION rules_internal.slices(jsonb[], integer);
 DROP FUNCTION rules_internal.check_batch(text, jsonb[]);
 
 COMMIT;

@@ -22,6 +22,12 @@ BEGIN
                 'rules_app, rules_tenant'
             ),
             (
+                'rules_internal.slices(jsonb[], integer)',
+                'plpgsql STABLE PARALLEL SAFE',
+                'rules_owner',
+                'rules_app, rules_tenant'
+            ),
+            (
                 'rules.evaluate_batch(uuid, jsonb[])',
                 'plpgsql STABLE PARALLEL SAFE',
                 'rules_owner',

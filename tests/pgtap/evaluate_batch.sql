@@ -1,7 +1,7 @@
 -- One rule over many facts: EVAL-1, EVAL-4.
 BEGIN;
 
-SELECT plan(16);
+SELECT plan(20);
 
 SELECT has_function('rules', 'evaluate_batch', ARRAY['uuid', 'jsonb[]']);
 SELECT isnt_definer('rules', 'evaluate_batch', ARRAY['uuid', 'jsonb[]']);
@@ -103,6 +103,49 @@ SELECT throws_ok(
     || left('1' || repeat('0', 400), 20)
     || '... (401 characters) does not fit a 64-bit integer',
     'Facts that are refused are named by their number'
+);
+SELECT throws_ok(
+    $$
+        SELECT *
+        FROM pg_temp.batch(
+            array_fill('{"User": {"Heads": 5}}'::jsonb, ARRAY[2500]) || '[]'::jsonb
+        )
+    $$,
+    'RE030',
+    'cannot evaluate rule ''per head'': element 2501: invalid facts: '
+    || 'a JSON object is expected, not an array',
+    'Nor does a number start again in a batch that is taken in slices'
+);
+SELECT results_eq(
+    $$
+        SELECT result.number, result.matched
+        FROM pg_temp.batch(
+            ARRAY(
+                SELECT jsonb_build_object('User', jsonb_build_object('Heads', n))
+                FROM generate_series(1, 2500) AS n
+            )
+        ) WITH ORDINALITY AS result (a, b, matched, c, d, number)
+    $$,
+    $$SELECT n, 100 / n > 10 FROM generate_series(1, 2500::bigint) AS n$$,
+    'Results keep the order of the elements across slices'
+);
+SELECT results_eq(
+    $$
+        SELECT first, cardinality(facts)
+        FROM rules_internal.slices(array_fill('{}'::jsonb, ARRAY[250]), 100)
+    $$,
+    $$VALUES (1, 100), (101, 100), (201, 50)$$,
+    'A slice has no more elements than it may'
+);
+SELECT results_eq(
+    $$
+        SELECT first, cardinality(facts)
+        FROM rules_internal.slices(
+            array_fill(to_jsonb(repeat('x', 400000)), ARRAY[5]), 100
+        )
+    $$,
+    $$VALUES (1, 2), (3, 3)$$,
+    'Nor many more bytes'
 );
 SELECT throws_ok(
     $$

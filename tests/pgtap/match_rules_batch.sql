@@ -88,7 +88,7 @@ SELECT is_empty(
     $$SELECT * FROM rules.match_rules_batch('{}')$$, 'No facts, no matches'
 );
 PREPARE refused AS SELECT * FROM rules.match_rules_batch(
-    ARRAY['{}', '[]', '"x"']::jsonb[]
+    array_fill('{}'::jsonb, ARRAY[250]) || ARRAY['[]', '"x"']::jsonb[]
 );
 SELECT throws_ok('refused', 'RE030', NULL, 'A list is no facts');
 DO $$
@@ -103,7 +103,7 @@ EXCEPTION
 END;
 $$;
 SELECT is(
-    current_setting('tap.detail'), 'Element 2.',
+    current_setting('tap.detail'), 'Element 251.',
     'Facts that are refused are named by their element, the first of them'
 );
 SELECT throws_ok(

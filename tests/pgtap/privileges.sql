@@ -202,7 +202,8 @@ INSERT INTO expected_calls VALUES
 ('rules.matching_rows(uuid,anyelement,name,name)', 'rules_app, rules_tenant'),
 ('rules.count_matches(uuid,regclass,name,name)', 'rules_app, rules_tenant'),
 ('rules_internal.raise_null(text,text)', 'rules_app, rules_tenant'),
-('rules_internal.check_batch(text,jsonb[])', 'rules_app, rules_tenant');
+('rules_internal.check_batch(text,jsonb[])', 'rules_app, rules_tenant'),
+('rules_internal.slices(jsonb[],integer)', 'rules_app, rules_tenant');
 
 CREATE TEMPORARY TABLE actual_calls AS
 SELECT
