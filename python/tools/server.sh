@@ -112,6 +112,8 @@ initialize() {
 listen_addresses = '127.0.0.1'
 max_connections = 200
 shared_buffers = 256MB
+# The tests try two-phase commit.
+max_prepared_transactions = 4
 # A crash of the machine may lose the last second of work here, never the database.
 synchronous_commit = off
 CONF
