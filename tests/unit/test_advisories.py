@@ -21,6 +21,7 @@ Advisory = dict[str, Any]
 def advisory(identifier: str, package: str, *events: dict[str, str]) -> Advisory:
     return {
         "id": identifier,
+        "modified": "2026-06-09T08:15:00Z",
         "summary": "harm is done",
         "affected": [
             {
@@ -89,6 +90,18 @@ def test_a_finding_says_what_repairs_it(tmp_path: Path) -> None:
     assert str(found) == ("pip 23.2.1: GHSA-mq26-g339-26xf harm is done; fixed in 23.3")
 
 
+@pytest.mark.parametrize(
+    ("details", "headline"),
+    [("\nHarm is done.\nAnd more.", "Harm is done."), ("", "no summary")],
+)
+def test_a_finding_without_a_summary_has_the_first_line(
+    tmp_path: Path, details: str, headline: str
+) -> None:
+    told = {**PIP, "summary": "", "details": details}
+    (found,) = advisories.known(pinned(tmp_path, "pip==23.2.1"), [told])
+    assert found.summary == headline
+
+
 def test_versions_that_are_listed_are_affected_without_a_range(tmp_path: Path) -> None:
     listed = advisory("GHSA-listed", "pip")
     del listed["affected"][0]["ranges"]
@@ -151,11 +164,13 @@ def test_a_folder_and_a_zip_file_have_the_same_advisories(folder: Path) -> None:
     assert len(advisories.read_advisories(archive)) == len(ALL)
 
 
-@pytest.mark.parametrize("place", ["empty", "missing", "broken"])
+@pytest.mark.parametrize("place", ["empty", "missing", "broken", "foreign"])
 def test_a_folder_that_tells_nothing_is_an_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "GHSA.json").write_text("{")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "package.json").write_text('{"name": "pg"}')
     with pytest.raises(CannotAskError, match=place):
         advisories.read_advisories(tmp_path / place)
 
@@ -217,7 +232,9 @@ def test_nothing_known_a_finding_and_no_answer_are_told_apart(
 ) -> None:
     monkeypatch.setenv("AUDIT_ADVISORIES", str(folder))
     assert supply.audit() == 0
-    assert "no advisory is known" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "asking 5 advisories, the newest of 2026-06-09" in said
+    assert "no advisory is known" in said
 
     lock = read_lock(LOCK)
     about = advisory("GHSA-new", lock[0].name, {"introduced": "0"})

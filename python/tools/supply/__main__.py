@@ -107,7 +107,9 @@ def _ask(place: Path | None) -> tuple[list[advisories.Finding], list[str]]:
     locks = (LOCK, TOOLS_LOCK)
     if place is not None:
         pinned = [entry for lock in locks for entry in read_lock(lock)]
-        return advisories.known(pinned, advisories.read_advisories(place)), []
+        read = advisories.read_advisories(place)
+        _say(f"asking {len(read)} advisories, the newest of {advisories.newest(read)}")
+        return advisories.known(pinned, read), []
     results = [advisories.ask(TOOLS / "bin/pip-audit", lock) for lock in locks]
     found = {finding for findings, _ in results for finding in findings}
     return sorted(found), [gap for _, gaps in results for gap in gaps]

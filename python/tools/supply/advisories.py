@@ -53,13 +53,21 @@ class Finding:
 def read_advisories(place: Path) -> list[dict[str, Any]]:
     """The advisories of a folder or zip file. Raises `CannotAskError` for none."""
     try:
-        texts = list(_documents(place))
-        found = [json.loads(text) for text in texts]
+        found = [json.loads(text) for text in _documents(place)]
     except (OSError, ValueError) as error:
         raise CannotAskError(f"{place} cannot be read: {error}") from error
     if not found:
         raise CannotAskError(f"{place} has no advisory")
+    if not all(
+        isinstance(one, dict) and {"id", "modified"} <= one.keys() for one in found
+    ):
+        raise CannotAskError(f"{place} has JSON that is no advisory")
     return found
+
+
+def newest(advisories: Iterable[dict[str, Any]]) -> str:
+    """The day of the last change of any advisory: what came later is not known."""
+    return max(str(advisory["modified"]) for advisory in advisories)[:10]
 
 
 def _documents(place: Path) -> Iterator[bytes]:
@@ -97,11 +105,17 @@ def known(
                             name,
                             version,
                             advisory["id"],
-                            advisory.get("summary", ""),
+                            _headline(advisory),
                             tuple(fixed),
                         )
                     )
     return sorted(found)
+
+
+def _headline(advisory: dict[str, Any]) -> str:
+    """What it is about, in a line."""
+    text = advisory.get("summary") or advisory.get("details", "")
+    return next(iter(text.strip().splitlines()), "no summary")[:120]
 
 
 def is_affected(version: str, affected: dict[str, Any]) -> bool:
@@ -196,7 +210,7 @@ def answers(report: list[dict[str, Any]]) -> tuple[list[Finding], list[str]]:
             entry["name"],
             entry["version"],
             vulnerability["id"],
-            next(iter(vulnerability.get("description", "").splitlines()), ""),
+            _headline({"details": vulnerability.get("description", "")}),
             tuple(vulnerability.get("fix_versions", ())),
         )
         for entry in report
