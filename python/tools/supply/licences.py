@@ -202,7 +202,7 @@ def document(
         "run": _table(
             ("distribution", "version", "licence", "for"),
             [
-                (row.name, row.versions, row.licence, _names(row.used & _RUN))
+                (row.name, row.versions, row.licence, _runs_with(row.used))
                 for row in rows
                 if row.used & _RUN
             ],
@@ -228,6 +228,11 @@ def document(
             raise LicenceError(f"{DOCUMENT.name}: the marks of {mark} are missing")
         text = f"{before}{begin}{table}{end}{after}"
     return text
+
+
+def _runs_with(used: set[str]) -> str:
+    """What one has to install to run it."""
+    return "runtime" if "runtime" in used else _names(used & _RUN)
 
 
 def _names(used: set[str]) -> str:
