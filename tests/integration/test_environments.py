@@ -414,7 +414,10 @@ def test_many_tenants_change_their_schemas_at_once_over_one_pool(
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO rules.schemas (version, definition) VALUES (9, '{}')",
+        (
+            "INSERT INTO rules.schemas (tenant_id, version, definition)"
+            " VALUES (rules.current_tenant_id(), 9, '{}')"
+        ),
         "UPDATE rules.schemas SET active = false",
         "UPDATE rules.schemas SET definition = '{}'",
         "DELETE FROM rules.schemas",

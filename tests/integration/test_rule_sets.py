@@ -184,8 +184,24 @@ def test_what_follows_a_savepoint_that_is_rolled_back_is_seen(
     assert matches(reader) == matches(writer) == ["second", "third"]
 
 
+@pytest.mark.parametrize(
+    ("statement", "values", "expected"),
+    [
+        (INSERT, [uuid4(), "third", "n == 2"], ["first", "second", "third"]),
+        (
+            "UPDATE rules.rules SET expression = 'n == 3' WHERE name = 'first'",
+            [],
+            ["second"],
+        ),
+    ],
+    ids=["insert", "update"],
+)
 def test_what_a_statement_evaluates_while_it_writes_is_not_kept(
-    database: Database, reader: Connection
+    database: Database,
+    reader: Connection,
+    statement: str,
+    values: list[object],
+    expected: list[str],
 ) -> None:
     """A VOLATILE function sees the rows that the statement around it has written."""
     database.connect(autocommit=True).execute(
@@ -202,10 +218,9 @@ def test_what_a_statement_evaluates_while_it_writes_is_not_kept(
     )
     with undone(reader):
         decided = reader.execute(
-            INSERT.encode() + b" RETURNING public.decided()",
-            [uuid4(), "third", "n == 2"],
+            statement.encode() + b" RETURNING public.decided()", values
         ).fetchone()
-        assert decided == (["first", "second", "third"],)
+        assert decided == (expected,)
     assert matches(reader) == ["first", "second"]
 
 

@@ -334,7 +334,7 @@ SELECT is_empty(
         WHERE
             language_name = 'plpgsql'
             AND proparallel = 's'
-            AND prosrc ~* '\mexception\s+when\m'
+            AND prosrc ~* '\mexception\s+when\M'
     $$,
     'No function of parallel plans has an EXCEPTION block, which fails there'
 );

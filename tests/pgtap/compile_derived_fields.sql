@@ -1,10 +1,11 @@
 -- Derived fields are compiled when they are written: DER-1, DER-2, DER-3.
 BEGIN;
 
-SELECT plan(11);
+SELECT plan(12);
 
 INSERT INTO rules.tenants (id, name) VALUES
-('aaaaaaaa-0000-4000-8000-000000000001', 'Harbour');
+('aaaaaaaa-0000-4000-8000-000000000001', 'Harbour'),
+('bbbbbbbb-0000-4000-8000-000000000002', 'Mountain');
 CREATE ROLE tap_app LOGIN IN ROLE rules_app;
 GRANT ALL ON ALL TABLES IN SCHEMA pg_temp TO public;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA pg_temp TO public;
@@ -66,6 +67,19 @@ SELECT throws_ok(
 DELETE FROM rules.rules;
 SELECT lives_ok(
     'DELETE FROM rules.derived_fields', 'What nobody uses may go'
+);
+
+-- What another tenant's rules are made of is not looked at.
+INSERT INTO rules.derived_fields (tenant_id, name, expression)
+VALUES (rules.current_tenant_id(), 'shared', '1');
+INSERT INTO rules.rules (tenant_id, name, expression)
+VALUES (rules.current_tenant_id(), 'secret', 'shared > 0');
+SELECT rules.set_tenant('bbbbbbbb-0000-4000-8000-000000000002');
+INSERT INTO rules.derived_fields (tenant_id, name, expression)
+VALUES (rules.current_tenant_id(), 'shared', '1');
+SELECT lives_ok(
+    'DELETE FROM rules.derived_fields',
+    'REQ-TENANT-005: rules of another tenant are neither compiled nor named'
 );
 
 RESET SESSION AUTHORIZATION;

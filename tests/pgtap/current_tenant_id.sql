@@ -1,7 +1,7 @@
 -- The resolver: who acts for which tenant.
 BEGIN;
 
-SELECT plan(33);
+SELECT plan(34);
 
 SELECT function_lang_is('rules', 'current_tenant_id', ARRAY[]::name[], 'sql');
 SELECT volatility_is(
@@ -139,6 +139,18 @@ SET LOCAL ROLE rules_tenant;
 SELECT is(
     rules.current_tenant_id(), 'aaaaaaaa-0000-4000-8000-000000000001'::uuid,
     'SET ROLE does not change who chooses'
+);
+
+-- Nor do rights that are borrowed.
+RESET SESSION AUTHORIZATION;
+CREATE FUNCTION public.tap_borrowed() RETURNS uuid
+LANGUAGE sql SECURITY DEFINER AS 'SELECT rules.current_tenant_id()';
+ALTER FUNCTION public.tap_borrowed() OWNER TO tap_app;
+SET LOCAL "app.tenant_id" = 'bbbbbbbb-0000-4000-8000-000000000002';
+SET SESSION AUTHORIZATION tap_tenant;
+SELECT throws_ok(
+    'SELECT public.tap_borrowed()', '42501', NULL,
+    'Whoever borrows an application''s rights is still bound by the login'
 );
 
 RESET SESSION AUTHORIZATION;

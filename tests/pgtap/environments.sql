@@ -1,7 +1,7 @@
 -- What a tenant's expressions are compiled against, as one document.
 BEGIN;
 
-SELECT plan(12);
+SELECT plan(13);
 
 SELECT has_table('rules_internal'::name, 'environments'::name);
 SELECT col_is_pk(
@@ -66,6 +66,18 @@ SELECT is(
 );
 SELECT is_empty(
     'SELECT * FROM rules_internal.environments', 'REQ-TENANT-001: in no way'
+);
+INSERT INTO rules.derived_fields (tenant_id, name, expression) VALUES
+('bbbbbbbb-0000-4000-8000-000000000002', 'theirs', '1');
+SELECT rules.set_tenant('aaaaaaaa-0000-4000-8000-000000000001');
+INSERT INTO rules.derived_fields (tenant_id, name, expression) VALUES
+('aaaaaaaa-0000-4000-8000-000000000001', 'ours', '2');
+SELECT rules.set_tenant('bbbbbbbb-0000-4000-8000-000000000002');
+UPDATE rules.derived_fields SET expression = '3';
+SELECT is(
+    rules_internal.environment('bbbbbbbb-0000-4000-8000-000000000002')::jsonb,
+    '{"derived": {"theirs": "3"}}',
+    'REQ-TENANT-003: nothing in it is of another tenant'
 );
 
 RESET SESSION AUTHORIZATION;

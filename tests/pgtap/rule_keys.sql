@@ -1,7 +1,7 @@
 -- The access keys of rules: kept by triggers, for each tenant, and found by facts.
 BEGIN;
 
-SELECT plan(26);
+SELECT plan(28);
 
 SELECT has_table('rules_internal'::name, 'rule_keys'::name);
 SELECT has_table('rules_internal'::name, 'rule_key_shapes'::name);
@@ -117,6 +117,27 @@ SELECT is_empty(
     $$,
     'REQ-TENANT-001: another tenant''s are not found, whatever is asked'
 );
+INSERT INTO rules.rules (tenant_id, id, name, expression)
+VALUES (
+    'bbbbbbbb-0000-4000-8000-000000000002', md5('twin')::uuid, 'their twin', 'E == 1'
+);
+SELECT rules.set_tenant('aaaaaaaa-0000-4000-8000-000000000001');
+INSERT INTO rules.rules (tenant_id, id, name, expression)
+VALUES ('aaaaaaaa-0000-4000-8000-000000000001', md5('twin')::uuid, 'twin', 'E == 1');
+UPDATE rules.rules SET active = false WHERE name = 'twin';
+SELECT rules.set_tenant('bbbbbbbb-0000-4000-8000-000000000002');
+SELECT is(
+    pg_temp.found('{"E": 1}'), 'their twin',
+    'REQ-TENANT-004: keys of a rule of the same id stay with the other tenant'
+);
+SELECT rules.set_tenant('aaaaaaaa-0000-4000-8000-000000000001');
+UPDATE rules.derived_fields SET expression = 'F + 1';
+SELECT rules.set_tenant('bbbbbbbb-0000-4000-8000-000000000002');
+SELECT is(
+    pg_temp.found('{"A": 1}'), 'theirs',
+    'REQ-TENANT-004: a change of the environment leaves the keys of others'
+);
+DELETE FROM rules.rules WHERE name = 'their twin';
 RESET SESSION AUTHORIZATION;
 
 DELETE FROM rules.tenants WHERE id = 'aaaaaaaa-0000-4000-8000-000000000001';

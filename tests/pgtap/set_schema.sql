@@ -1,7 +1,7 @@
 -- The tenant's schema: its versions, and what a change does to the rules.
 BEGIN;
 
-SELECT plan(28);
+SELECT plan(30);
 
 SELECT is_definer('rules', 'set_schema', ARRAY['jsonb', 'boolean']);
 SELECT is_definer('rules', 'activate_schema', ARRAY['integer', 'boolean']);
@@ -125,6 +125,20 @@ SELECT results_eq(
     $$SELECT new_version FROM rules.set_schema('{"Item": {"Price": "float64"}}')$$,
     ARRAY[1],
     'Each tenant counts from 1'
+);
+SET LOCAL "app.tenant_id" = 'aaaaaaaa-0000-4000-8000-000000000001';
+SELECT throws_ok(
+    $$SELECT rules.set_schema('{"Item": {"Price": "float64"}}')$$, '42501', NULL,
+    'REQ-TENANT-001: a bound login sets no schema of the tenant that it names'
+);
+RESET SESSION AUTHORIZATION;
+SELECT results_eq(
+    $$
+        SELECT version FROM rules.schemas
+        WHERE active AND tenant_id = 'aaaaaaaa-0000-4000-8000-000000000001'
+    $$,
+    ARRAY[1],
+    'REQ-TENANT-004: a change of one tenant leaves the schema of another in force'
 );
 SET SESSION AUTHORIZATION tap_admin;
 SELECT throws_ok(

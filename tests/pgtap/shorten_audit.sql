@@ -1,7 +1,7 @@
 -- How long the audit is kept.
 BEGIN;
 
-SELECT plan(18);
+SELECT plan(19);
 
 INSERT INTO rules.tenants (id, name) VALUES
 ('aaaaaaaa-0000-4000-8000-000000000001', 'Harbour'),
@@ -63,6 +63,9 @@ SELECT results_eq(
 );
 SELECT is(count(*), 2::bigint, 'Another tenant keeps all')
 FROM rules.audit_log
+WHERE tenant_id = 'bbbbbbbb-0000-4000-8000-000000000002';
+SELECT is(count(*), 1::bigint, 'Another tenant keeps its own history of logins')
+FROM rules.tenant_audit_log
 WHERE tenant_id = 'bbbbbbbb-0000-4000-8000-000000000002';
 SELECT is(
     count(*), 0::bigint, 'Of every transaction that is left there is the time'

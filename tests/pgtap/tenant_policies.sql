@@ -1,7 +1,7 @@
 -- Row-level security of tenants and their logins: each role sees what is its own.
 BEGIN;
 
-SELECT plan(13);
+SELECT plan(14);
 
 SELECT policies_are(
     'rules', 'tenants',
@@ -87,6 +87,20 @@ SELECT ok(
     'tenant_logins is under forced row-level security'
 )
 FROM pg_catalog.pg_class WHERE oid = 'rules.tenant_logins'::regclass;
+SELECT is_empty(
+    $$
+        SELECT policyname FROM pg_catalog.pg_policies
+        WHERE
+            schemaname = 'rules'
+            AND tablename = 'tenants'
+            AND policyname IN ('tenants_rules_app', 'tenants_rules_tenant')
+            AND (
+                qual !~ '^\(id = (rules\.)?current_tenant_id\(\)\)$'
+                OR with_check IS DISTINCT FROM qual
+            )
+    $$,
+    'Applications and tenants see and write their own tenant alone'
+);
 
 SELECT * FROM finish();
 ROLLBACK;
