@@ -85,6 +85,10 @@ test: server-installed ## All tests: unit, conformance, pgTAP, migration, integr
 test-soak: server-installed ## What takes minutes, ten at the most: hostile input, cancelling
 	@timeout --signal=INT 600 $(pytest) -m soak tests/soak
 
+.PHONY: test-mutations
+test-mutations: server-installed ## Break one guard after another, for its tests to notice; MUTATIONS='name ...' for some
+	@$(python) -m tests.mutations.run $(MUTATIONS)
+
 .PHONY: test-unit
 test-unit: .venv/.installed ## The tests that need no server
 	@$(pytest) -m 'not integration' tests/unit tests/conformance

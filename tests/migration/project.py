@@ -15,10 +15,10 @@ ENVIRONMENT = {
 }
 
 
-def plan() -> dict[str, list[str]]:
+def plan(root: Path = ROOT) -> dict[str, list[str]]:
     """The changes in the order of the plan, each with those that it requires."""
     changes: dict[str, list[str]] = {}
-    for line in (ROOT / "sqitch.plan").read_text().splitlines():
+    for line in (root / "sqitch.plan").read_text().splitlines():
         planned = re.match(r"(\w+) (?:\[([^]]*)\] )?\d{4}-", line)
         if planned:
             changes[planned[1]] = (planned[2] or "").split()
