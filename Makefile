@@ -82,7 +82,7 @@ test: server-installed ## All tests: unit, conformance, pgTAP, migration, integr
 	@$(tools)/test.sh
 
 .PHONY: test-soak
-test-soak: server-installed ## What takes minutes, ten at the most: hostile input, cancelling
+test-soak: server-installed ## What takes minutes, ten at the most: hostile input, cancelling, two tenants
 	@timeout --signal=INT 600 $(pytest) -m soak tests/soak
 
 .PHONY: test-mutations
