@@ -121,7 +121,7 @@ bundle: .venv/.installed ## Write pgrules.cel into the Sqitch change that carrie
 	@$(python) $(tools)/bundle.py
 
 .PHONY: audit
-audit: server-installed tools-installed ## Is what is installed what is pinned; AUDIT_ADVISORIES=folder of OSV's, or none
+audit: .venv/.installed tools-installed ## Is what is installed what is pinned; AUDIT_ADVISORIES=folder of OSV's, or none
 	@$(python) -m $(supply) audit
 
 .PHONY: licences
