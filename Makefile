@@ -102,6 +102,11 @@ conformance: .venv/.installed ## CEL conformance cases: make conformance SUITE=f
 	@test -n '$(SUITE)' || { echo 'usage: make conformance SUITE=folder' >&2; exit 2; }
 	@$(python) tests/conformance/run.py '$(SUITE)'
 
+.PHONY: coverage
+coverage: server-installed ## Lines and branches of the package that tests do not reach; COVERAGE='tests/unit' for some
+	@$(tools)/setup.sh pgbouncer
+	@$(tools)/coverage.sh $(COVERAGE)
+
 .PHONY: bench
 bench: server-installed peers-installed ## Medians and ratios beside other engines; BENCH='many_rules --rounds=20' for some
 	@$(python) -m tests.benchmarks.bench $(BENCH)

@@ -10239,13 +10239,6 @@ def _unsigned_overflow() -> EvaluationError:
 # --- int -----------------------------------------------------------------------------
 
 
-def check_int(value: int) -> int:
-    """The value, or an overflow error where it does not fit 64 bits."""
-    if INT_MIN <= value <= INT_MAX:
-        return value
-    raise _overflow()
-
-
 def add_int(left: int, right: int) -> int:
     """``int + int``, or an overflow error."""
     result = left + right
@@ -12593,14 +12586,6 @@ def parse_signature(signature: str) -> tuple[bool, Overload]:
     result = reader.type()
     reader.expect("")
     return method, Overload(tuple(parameters), result, tuple(reader.variables.values()))
-
-
-def parse_type(text: str) -> Type:
-    """The type that a text names."""
-    reader = _Reader(text)
-    found = reader.type()
-    reader.expect("")
-    return found
 
 
 _TOKEN = re.compile(r"\s*(->|[(),.]|\w[\w.]*\w|\w|)")
@@ -16969,11 +16954,6 @@ def add_durations(left: Duration, right: Duration) -> Duration:
 def subtract_durations(left: Duration, right: Duration) -> Duration:
     """``duration - duration``, or a range error."""
     return duration_from_nanos(left.nanos - right.nanos)
-
-
-def negate_duration(duration: Duration) -> Duration:
-    """``-duration``, or a range error for the shortest one."""
-    return duration_from_nanos(-duration.nanos)
 
 
 # --- time zones ----------------------------------------------------------------------

@@ -13,10 +13,19 @@ from pgrules.cel import (
     Limits,
     compile_expression,
 )
+from pgrules.cel.signatures import parse_signature
 from tests.conformance.suite import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pgrules.cel.types import Type
+
+
+def named_type(name: str) -> Type:
+    """The type of this name, as signatures have it."""
+    _, overload = parse_signature(f"() -> {name}")
+    return overload.result
 
 
 @dataclass(frozen=True, slots=True)

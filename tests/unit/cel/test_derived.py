@@ -13,8 +13,8 @@ from pgrules.cel.derived import dependencies, order
 from pgrules.cel.errors import EvaluationError, FieldProblem, InvalidDerivedFields
 from pgrules.cel.evaluation import Evaluation
 from pgrules.cel.reading import read_derived
-from pgrules.cel.signatures import parse_type
 from pgrules.cel.types import spoken
+from tests.unit.cel.evaluating import named_type
 
 SCHEMA = {"User": {"Age": "int", "Name": "string"}, "Cart": {"Total": "float64"}}
 OPEN = Environment()
@@ -194,13 +194,13 @@ class TestSupplied:
         self, kind: str, value: object
     ) -> None:
         state = Evaluation({}, 1000)
-        assert read_derived(state, value, parse_type(kind), "A") == value
+        assert read_derived(state, value, named_type(kind), "A") == value
 
     def test_a_value_converts_as_a_declared_fact_does(self) -> None:
         state = Evaluation({}, 1000)
-        value = read_derived(state, [1, 2.5], parse_type("list(double)"), "A")
+        value = read_derived(state, [1, 2.5], named_type("list(double)"), "A")
         assert list(map(type, value)) == [float, float]
-        assert read_derived(state, "aGk=", parse_type("bytes"), "A") == b"hi"
+        assert read_derived(state, "aGk=", named_type("bytes"), "A") == b"hi"
 
     @pytest.mark.parametrize(
         ("kind", "value"),
@@ -222,4 +222,4 @@ class TestSupplied:
         self, kind: str, value: object
     ) -> None:
         with pytest.raises(EvaluationError, match="the derived field A is by its"):
-            read_derived(Evaluation({}, 1000), value, parse_type(kind), "A")
+            read_derived(Evaluation({}, 1000), value, named_type(kind), "A")

@@ -7,12 +7,12 @@ import pytest
 from pgrules.cel import Environment, InvalidExpression, Problem, compile_expression
 from pgrules.cel import types as t
 from pgrules.cel.checked import Checked, Constant, Field, Invoke
-from pgrules.cel.signatures import parse_type
 from pgrules.cel.types import DYN, spoken
+from tests.unit.cel.evaluating import named_type
 
 
 def declared(**names: str) -> Environment:
-    return Environment(variables={name: parse_type(x) for name, x in names.items()})
+    return Environment(variables={name: named_type(x) for name, x in names.items()})
 
 
 def type_of(text: str, **names: str) -> str:

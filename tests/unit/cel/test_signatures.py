@@ -6,8 +6,9 @@ import pytest
 
 from pgrules.cel import types
 from pgrules.cel.environment import Environment
-from pgrules.cel.signatures import candidates, parse_signature, parse_type
+from pgrules.cel.signatures import candidates, parse_signature
 from pgrules.cel.types import TypeVariable, list_of, map_of, optional_of
+from tests.unit.cel.evaluating import named_type
 
 
 def test_a_function_has_parameters_and_a_result() -> None:
@@ -59,13 +60,13 @@ def test_type_parameters_of_two_signatures_are_different() -> None:
     ],
 )
 def test_a_type_is_read_by_its_name(text: str, expected: types.Type) -> None:
-    assert parse_type(text) == expected
+    assert named_type(text) == expected
 
 
 def test_basic_types_are_the_same_objects_everywhere() -> None:
     """Generated code compares them by identity."""
-    assert parse_type("list(int)").parameters[0] is types.INT
-    assert parse_type("any") is types.DYN
+    assert named_type("list(int)").parameters[0] is types.INT
+    assert named_type("any") is types.DYN
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,6 @@ def _unsigned_overflow() -> EvaluationError:
 # --- int -----------------------------------------------------------------------------
 
 
-def check_int(value: int) -> int:
-    """The value, or an overflow error where it does not fit 64 bits."""
-    if INT_MIN <= value <= INT_MAX:
-        return value
-    raise _overflow()
-
-
 def add_int(left: int, right: int) -> int:
     """``int + int``, or an overflow error."""
     result = left + right

@@ -76,14 +76,6 @@ def parse_signature(signature: str) -> tuple[bool, Overload]:
     return method, Overload(tuple(parameters), result, tuple(reader.variables.values()))
 
 
-def parse_type(text: str) -> Type:
-    """The type that a text names."""
-    reader = _Reader(text)
-    found = reader.type()
-    reader.expect("")
-    return found
-
-
 _TOKEN = re.compile(r"\s*(->|[(),.]|\w[\w.]*\w|\w|)")
 _PARAMETER = re.compile(r"[A-Z][0-9]?")
 _ARITIES = {"list": 1, "map": 2, "optional_type": 1, "type": 1, "wrapper": 1}

@@ -381,11 +381,6 @@ def subtract_durations(left: Duration, right: Duration) -> Duration:
     return duration_from_nanos(left.nanos - right.nanos)
 
 
-def negate_duration(duration: Duration) -> Duration:
-    """``-duration``, or a range error for the shortest one."""
-    return duration_from_nanos(-duration.nanos)
-
-
 # --- time zones ----------------------------------------------------------------------
 
 _FIXED_OFFSET = re.compile(r"([+-]?)([0-9]{2}):([0-9]{2})")
