@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from textwrap import dedent
 from typing import Any
-from unicodedata import east_asian_width
+from unicodedata import combining, east_asian_width
 from uuid import UUID, uuid4
 
 import pytest
@@ -193,7 +193,12 @@ def test_explaining_raises_as_evaluating_does(engine: Engine) -> None:
 
 
 def columns(text: str) -> int:
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+    """Of a terminal, where a combining mark stands on the character before it."""
+    return sum(
+        2 if east_asian_width(character) in "WF" else 1
+        for character in text
+        if not combining(character)
+    )
 
 
 def test_wide_characters_take_two_columns(engine: Engine) -> None:
@@ -246,6 +251,20 @@ def test_no_line_is_wider_than_asked(
     except InvalidFacts:
         return
     assert max(map(columns, text.split("\n"))) <= max(width, 40)
+
+
+@pytest.mark.parametrize("expression", ["['x, ]", "a ? 'x :\n  b"])
+def test_a_step_in_words_of_another_release_is_shown_as_it_is(expression: str) -> None:
+    """A database may be deployed from a later one than the package is of."""
+    step = {"expression": expression, "value": True}
+    trace = [step | {"depth": 0}, step | {"depth": 1}]
+    result = EvaluationResult(uuid4(), "review", matched=True, trace=trace)
+    shown = " ".join(expression.split())
+    assert result.explain().split("\n") == [
+        "review: matched",
+        f"{shown}     true",
+        f"└─ {shown}  true",
+    ]
 
 
 # Checking an expression, and what an evaluation costs

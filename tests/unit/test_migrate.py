@@ -1,10 +1,11 @@
 """Reading plans, connection strings and Sqitch's output, without running anything."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pgrules import PgRulesError
+from pgrules import InMemoryRuleStore, PgRulesError
 from pgrules.migrate import (
     Change,
     FailureReader,
@@ -197,6 +198,24 @@ def test_the_password_is_in_no_argument_and_no_message(
         show=shown.append,
     )
     assert shown == ["arguments deploy --target db:pg: --verify", "password s3cret"]
+
+
+def test_an_account_without_a_name_can_deploy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers are given ids that no file lists; Sqitch refuses an empty name."""
+    recorder = tmp_path / "sqitch"
+    recorder.write_text('#!/bin/sh\necho "$SQITCH_FULLNAME $SQITCH_EMAIL"\n')
+    recorder.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567_890)
+    shown: list[str] = []
+    run_sqitch(Project(tmp_path, ()), "", ["deploy"], show=shown.append)
+    assert shown == ["unknown unknown@localhost"]
+    store = InMemoryRuleStore()
+    assert store.set_schema({"User": {"Age": "int"}}).changed_by == "unknown"
 
 
 def failure(output: str) -> MigrationError:

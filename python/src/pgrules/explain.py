@@ -11,6 +11,7 @@ import json
 import textwrap
 import unicodedata
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from .cel import InvalidExpression
@@ -183,10 +184,9 @@ def _width(character: str) -> int:
 def _cut(text: str, columns: int) -> str:
     if _columns(text) <= columns:
         return text
-    kept, left = [], columns - len(_CUT)
-    for character in text:
-        left -= _width(character)
-        if left < 0:
-            break
-        kept.append(character)
+    room = columns - len(_CUT)
+    widths = accumulate(map(_width, text))
+    kept = [
+        character for character, used in zip(text, widths, strict=True) if used <= room
+    ]
     return "".join(kept).rstrip() + _CUT

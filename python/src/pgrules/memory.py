@@ -7,7 +7,6 @@ errors included. Evaluation is left to :mod:`pgrules.local`, compiling to
 
 from __future__ import annotations
 
-import getpass
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from threading import Lock, RLock
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from .account import account_name
 from .cel.derived import dependencies
 from .errors import (
     DerivedFieldNotFound,
@@ -73,7 +73,7 @@ class InMemoryRuleStore:
         self, *, clock: Callable[[], datetime] = _now, user: str | None = None
     ) -> None:
         self._clock = clock
-        self._user = _user() if user is None else user
+        self._user = account_name() if user is None else user
         # Who changes something compiles first: authors wait for each other, and an
         # evaluation for none of them. State is replaced under the second lock.
         self._changing = Lock()
@@ -460,10 +460,3 @@ def _definition(version: Schema) -> dict[str, dict[str, str]]:
 
 def _copy(version: Schema, *, active: bool) -> Schema:
     return replace(version, definition=_definition(version), active=active)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        return "unknown"

@@ -7,7 +7,6 @@ environment of the child process alone: never its arguments, never a message.
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg.pq import Conninfo
 
+from .account import account_name
 from .errors import PgRulesError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def run_sqitch(
     Raises `MigrationError` with the change that failed and the server's message.
     """
     command = ["sqitch", arguments[0], "--target", "db:pg:", *arguments[1:]]
-    user = getpass.getuser()
+    user = account_name()
     environment = {
         # Sqitch records who deployed, and refuses where the account has no name.
         "SQITCH_FULLNAME": user,
