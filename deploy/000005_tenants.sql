@@ -14,6 +14,8 @@ CREATE TABLE rules.tenants (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT tenants_pkey PRIMARY KEY (id),
+    -- What is compiled for the tenant refers to it as it was then.
+    CONSTRAINT tenants_id_updated_at_key UNIQUE (id, updated_at),
     CONSTRAINT tenants_name_check CHECK (btrim(name) <> '')
 );
 

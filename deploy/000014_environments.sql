@@ -78,7 +78,7 @@ DECLARE
         ELSE rules.current_tenant_id()
     END;
 BEGIN
-    PERFORM FROM rules.tenants AS tenant WHERE tenant.id = v_tenant FOR SHARE;
+    PERFORM FROM rules.tenants AS tenant WHERE tenant.id = v_tenant FOR KEY SHARE;
 END;
 $function$;
 
@@ -90,16 +90,19 @@ CREATE FUNCTION rules_internal.lock_environment(p_tenant_id uuid) RETURNS void
 LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- An update, which is more than a lock: who shares the environment later, in a
-    -- snapshot from before the change, gets a serialization failure.
-    UPDATE rules.tenants AS tenant SET name = tenant.name
+    -- An update of a key, which is more than a lock: who shares the environment later,
+    -- in a snapshot from before the change, gets a serialization failure; and so does
+    -- the own transaction, if rules were written that its snapshot does not see: their
+    -- tokens refer to this key.
+    UPDATE rules.tenants AS tenant SET updated_at = pg_catalog.clock_timestamp()
     WHERE tenant.id = p_tenant_id;
 END;
 $function$;
 
 COMMENT ON FUNCTION rules_internal.lock_environment(uuid) IS
 'Waits until nobody shares the environment of a tenant, and then keeps others from it
-until the end of the transaction.';
+until the end of the transaction. Raises 40001 in a snapshot older than the last change
+of the environment or of the rules.';
 
 CREATE FUNCTION rules_internal.store_environment(p_tenant_id uuid) RETURNS void
 LANGUAGE plpgsql

@@ -7,6 +7,11 @@
 -- tell which of those transactions it sees: equal tokens, equal rules. They are only
 -- ever added, so that writers wait for none but those of the same rule; a writer also
 -- clears away older ones, as many as nobody else is clearing away.
+--
+-- A token refers to the tenant as of the last change of its environment. Whoever
+-- changes that lets the foreign key carry the new time to all tokens, which the server
+-- refuses where there is one that the snapshot does not see: nobody changes the
+-- environment of rules that are hidden from him.
 
 BEGIN;
 
@@ -14,13 +19,16 @@ SET LOCAL ROLE rules_owner;
 
 CREATE TABLE rules_internal.rule_set_tokens (
     tenant_id uuid NOT NULL,
+    tenant_updated_at timestamptz NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     started_at timestamptz NOT NULL DEFAULT transaction_timestamp(),
     token uuid NOT NULL DEFAULT gen_random_uuid(),
     -- A transaction has one token. Its number alone may come again in a restored dump.
-    CONSTRAINT rule_set_tokens_pkey PRIMARY KEY (tenant_id, xid, started_at),
-    CONSTRAINT rule_set_tokens_tenant_id_fkey FOREIGN KEY (tenant_id)
-    REFERENCES rules.tenants (id) ON DELETE CASCADE
+    CONSTRAINT rule_set_tokens_pkey
+    PRIMARY KEY (tenant_id, tenant_updated_at, xid, started_at),
+    CONSTRAINT rule_set_tokens_tenant_id_tenant_updated_at_fkey
+    FOREIGN KEY (tenant_id, tenant_updated_at)
+    REFERENCES rules.tenants (id, updated_at) ON UPDATE CASCADE ON DELETE CASCADE
 );
 
 COMMENT ON TABLE rules_internal.rule_set_tokens IS
@@ -78,12 +86,12 @@ BEGIN
     -- Nothing of the tokens is read to see whether the own is there: between
     -- serializable writers of different rules that would be a conflict. A tenant that
     -- is being deleted takes its tokens along.
-    INSERT INTO rules_internal.rule_set_tokens (tenant_id)
-    SELECT tenant.id
+    INSERT INTO rules_internal.rule_set_tokens (tenant_id, tenant_updated_at)
+    SELECT tenant.id, tenant.updated_at
     FROM rules.tenants AS tenant
     WHERE tenant.id = p_tenant_id
     FOR KEY SHARE
-    ON CONFLICT (tenant_id, xid, started_at) DO NOTHING;
+    ON CONFLICT (tenant_id, tenant_updated_at, xid, started_at) DO NOTHING;
     -- In an older snapshot, a row that somebody else has deleted cannot be skipped.
     IF
         NOT FOUND
@@ -213,7 +221,11 @@ AFTER TRUNCATE ON rules.rules
 FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.renew_all_rule_sets();
 
 -- Tenants that have rules already.
-INSERT INTO rules_internal.rule_set_tokens (tenant_id)
-SELECT DISTINCT rule.tenant_id FROM rules.rules AS rule;
+INSERT INTO rules_internal.rule_set_tokens (tenant_id, tenant_updated_at)
+SELECT
+    tenant.id,
+    tenant.updated_at
+FROM rules.tenants AS tenant
+WHERE tenant.id IN (SELECT rule.tenant_id FROM rules.rules AS rule);
 
 COMMIT;

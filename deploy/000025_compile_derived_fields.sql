@@ -2,13 +2,39 @@
 -- requires: 000016_compile_rules
 -- requires: 000020_rule_keys
 --
--- Derived fields are compiled when they are written: each for its dependencies, then
--- all of the tenant together with its rules. Cycles, unknown names, and the removal or
--- renaming of a field that is in use are refused.
+-- Derived fields are compiled when they are written, one writer of a tenant at a time:
+-- each for its dependencies, then all of the tenant together with its rules. Cycles,
+-- unknown names, and the removal or renaming of a field that is in use are refused.
 
 BEGIN;
 
 SET LOCAL ROLE rules_owner;
+
+CREATE FUNCTION rules_internal.lock_own_environment() RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    -- An administrator who deletes a tenant has none. A superuser may have set none.
+    IF (
+        CASE
+            WHEN pg_has_role(session_user, 'rules_app', 'MEMBER')
+                THEN current_setting('app.tenant_id', true) <> ''
+            ELSE rules_internal.bound_tenant() IS NOT NULL
+        END
+    ) THEN
+        PERFORM rules_internal.lock_environment(rules.current_tenant_id());
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+
+COMMENT ON FUNCTION rules_internal.lock_own_environment() IS
+'Trigger, before derived fields are written: locks the environment of the tenant that
+the session is set to before any of the rows, so that two writers do not wait for each
+other. SECURITY DEFINER, since no other role changes rules.tenants. Raises 40001 as
+lock_environment does, and what rules.current_tenant_id raises.';
 
 CREATE FUNCTION rules_internal.compile_derived_field() RETURNS trigger
 LANGUAGE plpgsql
@@ -109,9 +135,14 @@ rules_internal.environments. Raises RE061 for fields that do not compile or depe
 themselves, RE062 for rules that would no longer compile.';
 
 REVOKE ALL ON FUNCTION
+rules_internal.lock_own_environment(),
 rules_internal.compile_derived_field(),
 rules_internal.check_derived_fields()
 FROM public;
+
+CREATE TRIGGER derived_fields_lock
+BEFORE INSERT OR UPDATE OR DELETE ON rules.derived_fields
+FOR EACH STATEMENT EXECUTE FUNCTION rules_internal.lock_own_environment();
 
 CREATE TRIGGER derived_fields_compile
 BEFORE INSERT OR UPDATE OF expression ON rules.derived_fields

@@ -36,6 +36,7 @@ BEGIN
             'updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()'
         ),
         ('constraint', 'tenants_pkey PRIMARY KEY (id)'),
+        ('constraint', 'tenants_id_updated_at_key UNIQUE (id, updated_at)'),
         (
             'constraint',
             'tenants_name_check CHECK ((btrim((name)::text) <> ''''::text))'

@@ -28,6 +28,7 @@ BEGIN
     expected (kind, fact) AS (
         VALUES
         ('column', 'tenant_id uuid NOT NULL'),
+        ('column', 'tenant_updated_at timestamp with time zone NOT NULL'),
         ('column', 'xid xid8 NOT NULL DEFAULT pg_current_xact_id()'),
         (
             'column',
@@ -37,12 +38,14 @@ BEGIN
         ('column', 'token uuid NOT NULL DEFAULT gen_random_uuid()'),
         (
             'constraint',
-            'rule_set_tokens_pkey PRIMARY KEY (tenant_id, xid, started_at)'
+            'rule_set_tokens_pkey PRIMARY KEY '
+            || '(tenant_id, tenant_updated_at, xid, started_at)'
         ),
         (
             'constraint',
-            'rule_set_tokens_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES '
-            || 'rules.tenants(id) ON DELETE CASCADE'
+            'rule_set_tokens_tenant_id_tenant_updated_at_fkey FOREIGN KEY '
+            || '(tenant_id, tenant_updated_at) REFERENCES '
+            || 'rules.tenants(id, updated_at) ON UPDATE CASCADE ON DELETE CASCADE'
         ),
         (
             'policy',

@@ -16,6 +16,12 @@ BEGIN
         SELECT * FROM (
             VALUES
             (
+                'rules_internal.lock_own_environment()',
+                'plpgsql VOLATILE SECURITY DEFINER search_path=pg_catalog, pg_temp',
+                'rules_owner',
+                ''
+            ),
+            (
                 'rules_internal.compile_derived_field()',
                 'plpgsql VOLATILE search_path=pg_catalog, pg_temp',
                 'rules_owner',
@@ -72,12 +78,13 @@ BEGIN
                 'derived_fields_check_delete rules_internal.check_derived_fields',
                 'derived_fields_check_insert rules_internal.check_derived_fields',
                 'derived_fields_check_update rules_internal.check_derived_fields',
-                'derived_fields_compile rules_internal.compile_derived_field'
+                'derived_fields_compile rules_internal.compile_derived_field',
+                'derived_fields_lock rules_internal.lock_own_environment'
             ]
         FROM pg_trigger
         WHERE
             tgrelid = 'rules.derived_fields'::regclass
-            AND tgname ~ '^derived_fields_(check|compile)'
+            AND tgname ~ '^derived_fields_(check|compile|lock)'
             AND tgenabled = 'O'
     ), 'derived fields are not compiled when they are written';
 END;

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import IsolationLevel, errors
 
 from tests.fixtures.database import Database
 
@@ -30,6 +30,8 @@ VALUES (rules.current_tenant_id(), %s, %s)
 """
 AGE = 'SELECT rules.set_schema(\'{"User": {"Age": "int"}}\')'
 NAME = 'SELECT rules.set_schema(\'{"User": {"Name": "string"}}\')'
+
+UPPER_LEVELS = [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE]
 
 
 @pytest.fixture
@@ -84,6 +86,15 @@ def wait_until_blocked(
     pytest.fail("it neither waits nor ends")
 
 
+def in_snapshot(session: Connection, tenant: UUID, level: IsolationLevel) -> Connection:
+    """Begin a transaction of the tenant, whose snapshot is of now."""
+    session.rollback()
+    session.isolation_level = level
+    session.execute("SELECT rules.set_tenant(%s)", [tenant])
+    session.execute("SELECT count(*) FROM rules.rules")
+    return session
+
+
 def test_a_schema_waits_for_a_rule_and_is_refused_where_it_would_break_it(
     database: Database, first: Connection, second: Connection, later: ThreadPoolExecutor
 ) -> None:
@@ -126,15 +137,67 @@ def test_a_rule_of_an_older_snapshot_is_not_compiled_against_the_old_schema(
     open_session: Callable[[UUID], Connection], first: Connection, tenant: UUID
 ) -> None:
     """COMP-3: REPEATABLE READ sees the old schema, so the writer has to begin anew."""
-    older = open_session(tenant)
-    older.rollback()
-    older.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    older.execute("SELECT rules.set_tenant(%s)", [tenant])
-    older.execute("SELECT count(*) FROM rules.rules")
+    older = in_snapshot(open_session(tenant), tenant, IsolationLevel.REPEATABLE_READ)
     first.execute(NAME)
     first.commit()
     with pytest.raises(errors.SerializationFailure):
         older.execute(INSERT_RULE, ["adult", "User.Age >= 18"])
+
+
+CHANGES = {
+    "a schema": AGE,
+    "a version": "SELECT rules.activate_schema(1)",
+    "a derived field": INSERT_FIELD.replace("%s, %s", "'Limit', 'User.Age + 1'"),
+}
+
+
+@pytest.mark.parametrize("level", UPPER_LEVELS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_older_snapshot_changes_no_environment_of_rules_that_it_cannot_see(
+    open_session: Callable[[UUID], Connection],
+    first: Connection,
+    tenant: UUID,
+    level: IsolationLevel,
+    change: str,
+) -> None:
+    """COMP-3: nor does it leave them with access keys of another environment.
+
+    Also not where the rule's fields are known already, so that nothing else conflicts.
+    """
+    first.execute(AGE)
+    first.execute(INSERT_RULE, ["former", "User.Age == 30"])
+    first.execute("DELETE FROM rules.rules")
+    first.commit()
+    older = in_snapshot(open_session(tenant), tenant, level)
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    first.execute(INSERT_RULE, ["new", "User.Age == 30"])
+    first.commit()
+    with pytest.raises(errors.SerializationFailure):
+        older.execute(CHANGES[change].encode())
+    older.rollback()
+    # Tried again, it sees the rule.
+    in_snapshot(older, tenant, level)
+    older.execute(CHANGES[change].encode())
+    older.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    found = first.execute(
+        'SELECT rule_name FROM rules.match_rules(\'{"User": {"Age": 30}}\')'
+    ).fetchall()
+    assert found == [("new",)]
+
+
+def test_a_tenant_that_is_renamed_meanwhile_holds_no_environment_up(
+    database: Database, first: Connection, tenant: UUID
+) -> None:
+    """Its row is what all of them lock."""
+    first.execute(INSERT_RULE, ["adult", "User.Age >= 18"])
+    first.commit()
+    with psycopg.connect(database.login("rules_admin")) as admin:
+        admin.execute("UPDATE rules.tenants SET name = 'renamed'")
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    first.execute(AGE)
+    first.execute(INSERT_RULE, ["old", "User.Age >= 80"])
+    first.commit()
 
 
 def test_two_schemas_become_two_versions(
@@ -164,6 +227,36 @@ def test_two_sessions_make_no_cycle_together(
     with pytest.raises(psycopg.DatabaseError) as refused:
         field.result()
     assert refused.value.sqlstate == "RE061"
+
+
+def test_two_operators_make_no_cycle_together(
+    database: Database, later: ThreadPoolExecutor, tenant: UUID
+) -> None:
+    """DER-2: superusers, who write for a tenant without being set to it."""
+    one, two = database.connect(), database.connect()
+    insert = INSERT_FIELD.replace("rules.current_tenant_id()", "%s").encode()
+    one.execute(insert, [tenant, "a", "b + 1"])
+    field = later.submit(two.execute, insert, [tenant, "b", "a + 1"])
+    wait_until_blocked(database, two, one, field)
+    one.commit()
+    with pytest.raises(psycopg.DatabaseError) as refused:
+        field.result()
+    assert refused.value.sqlstate == "RE061"
+
+
+def test_an_operators_rule_is_compiled_against_what_it_waited_for(
+    database: Database, first: Connection, later: ThreadPoolExecutor, tenant: UUID
+) -> None:
+    """COMP-2: a superuser's, who is not set to the tenant."""
+    first.execute(NAME)
+    operator = database.connect()
+    insert = INSERT_RULE.replace("rules.current_tenant_id()", "%s").encode()
+    rule = later.submit(operator.execute, insert, [tenant, "adult", "User.Age >= 18"])
+    wait_until_blocked(database, operator, first, rule)
+    first.commit()
+    with pytest.raises(psycopg.DatabaseError) as refused:
+        rule.result()
+    assert refused.value.sqlstate == "RE020"
 
 
 def test_deleting_a_tenant_waits_for_its_writers_and_takes_their_rules(
@@ -218,6 +311,72 @@ def test_deleting_a_tenant_does_not_deadlock_with_deleting_its_rules(
             " + (SELECT count(*) FROM rules_internal.rule_set_tokens)"
         ).fetchone()
     assert left == (0,)
+
+
+def test_a_rule_that_goes_while_the_schema_changes_leaves_no_access_keys(
+    database: Database,
+    first: Connection,
+    second: Connection,
+    later: ThreadPoolExecutor,
+    tenant: UUID,
+) -> None:
+    """REQ-SCHEMA-006: and so nothing outlives the tenant."""
+    first.execute(INSERT_RULE, ["adult", "User.Age == 18"])
+    first.commit()
+    second.execute(AGE)
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    deletion = later.submit(first.execute, "DELETE FROM rules.rules")
+    wait_until_blocked(database, first, second, deletion)
+    second.commit()
+    deletion.result()
+    first.commit()
+    with database.connect() as session:
+        left = session.execute("SELECT count(*) FROM rules_internal.rule_keys")
+        assert left.fetchone() == (0,)
+
+
+def test_writers_of_derived_fields_do_not_wait_for_each_other_in_a_circle(
+    database: Database,
+    first: Connection,
+    second: Connection,
+    later: ThreadPoolExecutor,
+    tenant: UUID,
+) -> None:
+    """DER-2: whoever writes one locks the environment before the field."""
+    for name in ("a", "b"):
+        first.execute(INSERT_FIELD, [name, "1"])
+    first.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    change = "UPDATE rules.derived_fields SET expression = '2' WHERE name = %s"
+    first.execute(change.encode(), ["a"])
+    other = later.submit(second.execute, change.encode(), ["b"])
+    wait_until_blocked(database, second, first, other)
+    first.execute(change.encode(), ["b"])
+    first.commit()
+    other.result()
+    second.execute(change.encode(), ["a"])
+    second.commit()
+
+
+def test_deleting_a_tenant_does_not_deadlock_with_changing_its_derived_fields(
+    database: Database, first: Connection, later: ThreadPoolExecutor, tenant: UUID
+) -> None:
+    """REQ-TENANT-007."""
+    first.execute(INSERT_FIELD, ["a", "1"])
+    first.execute(INSERT_FIELD, ["b", "1"])
+    first.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    first.execute("UPDATE rules.derived_fields SET expression = '2' WHERE name = 'a'")
+    admin = psycopg.connect(database.login("rules_admin"))
+    deletion = later.submit(
+        admin.execute, "DELETE FROM rules.tenants WHERE id = %s", [tenant]
+    )
+    wait_until_blocked(database, admin, first, deletion)
+    first.execute("UPDATE rules.derived_fields SET expression = '2' WHERE name = 'b'")
+    first.commit()
+    deletion.result()
+    admin.commit()
+    admin.close()
 
 
 def test_writers_of_rules_do_not_wait_for_one_another(

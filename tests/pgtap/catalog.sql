@@ -298,6 +298,7 @@ SELECT set_eq(
         ('check_derived_fields'),
         ('note_commit'),
         ('insert_rule_keys'),
+        ('lock_own_environment'),
         ('remove_rule_keys'),
         ('update_rule_keys'),
         ('truncate_rule_keys'),

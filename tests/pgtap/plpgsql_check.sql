@@ -1,7 +1,7 @@
 -- What plpgsql_check finds in the functions: nothing.
 BEGIN;
 
-SELECT plan(101);
+SELECT plan(102);
 
 -- Tables of users have these triggers.
 CREATE TEMPORARY TABLE written (id integer PRIMARY KEY);

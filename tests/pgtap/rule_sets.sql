@@ -5,7 +5,8 @@ SELECT plan(14);
 
 SELECT has_table('rules_internal'::name, 'rule_set_tokens'::name);
 SELECT col_is_pk(
-    'rules_internal', 'rule_set_tokens', ARRAY['tenant_id', 'xid', 'started_at'],
+    'rules_internal', 'rule_set_tokens',
+    ARRAY['tenant_id', 'tenant_updated_at', 'xid', 'started_at'],
     'A transaction leaves one token of a tenant'
 );
 
@@ -20,8 +21,10 @@ CREATE TEMPORARY VIEW own AS SELECT * FROM tokens WHERE is_own;
 -- As earlier transactions left them.
 CREATE FUNCTION pg_temp.leave_tokens() RETURNS void LANGUAGE sql AS $$
     DELETE FROM rules_internal.rule_set_tokens;
-    INSERT INTO rules_internal.rule_set_tokens (tenant_id, xid, started_at)
-    SELECT tenant.id, number::text::xid8, '2001-01-01'
+    INSERT INTO rules_internal.rule_set_tokens (
+        tenant_id, tenant_updated_at, xid, started_at
+    )
+    SELECT tenant.id, tenant.updated_at, number::text::xid8, '2001-01-01'
     FROM rules.tenants AS tenant, generate_series(1, 3) AS number;
 $$;
 

@@ -7,7 +7,8 @@ from tests.mutations.mutation import Mutation
 CHANGES = "tests/integration/test_concurrent_changes.py"
 ENVIRONMENTS = "deploy/000014_environments.sql"
 LOCK = (
-    "    UPDATE rules.tenants AS tenant SET name = tenant.name\n"
+    "    UPDATE rules.tenants AS tenant"
+    " SET updated_at = pg_catalog.clock_timestamp()\n"
     "    WHERE tenant.id = p_tenant_id;\n"
 )
 
@@ -45,22 +46,17 @@ MUTATIONS = (
         name="environment-not-shared",
         path=ENVIRONMENTS,
         text="    PERFORM FROM rules.tenants AS tenant WHERE tenant.id = v_tenant"
-        " FOR SHARE;\n",
+        " FOR KEY SHARE;\n",
         replacement="",
         danger="A rule is stored that the schema, changed meanwhile, does not allow.",
         caught_by=(
-            (
-                f"{CHANGES}"
-                "::test_a_schema_waits_for_a_rule_and_is_refused_where_it_would_break_i"
-                "t"
-            ),
-            f"{CHANGES}::test_a_rule_waits_for_a_schema_and_is_compiled_against_it",
+            f"{CHANGES}::test_an_operators_rule_is_compiled_against_what_it_waited_for",
         ),
     ),
     Mutation(
         name="environment-shared-by-one",
         path=ENVIRONMENTS,
-        text="WHERE tenant.id = v_tenant FOR SHARE;",
+        text="WHERE tenant.id = v_tenant FOR KEY SHARE;",
         replacement="WHERE tenant.id = v_tenant FOR UPDATE;",
         danger="Authors of rules wait for one another until each has committed.",
         caught_by=(f"{CHANGES}::test_writers_of_rules_do_not_wait_for_one_another",),
@@ -85,7 +81,38 @@ MUTATIONS = (
         text="        PERFORM rules_internal.lock_environment(v_tenant);\n",
         replacement="",
         danger="Two sessions make a cycle of derived fields, a half each.",
-        caught_by=(f"{CHANGES}::test_two_sessions_make_no_cycle_together",),
+        caught_by=(f"{CHANGES}::test_two_operators_make_no_cycle_together",),
+    ),
+    Mutation(
+        name="fields-locked-before-the-environment",
+        path="deploy/000025_compile_derived_fields.sql",
+        text="        PERFORM rules_internal.lock_environment("
+        "rules.current_tenant_id());\n",
+        replacement="        NULL;\n",
+        danger="Two writers of derived fields wait for each other, and one is refused.",
+        caught_by=(
+            (
+                f"{CHANGES}"
+                "::test_writers_of_derived_fields_do_not_wait_for_each_other_in_a_circle"
+            ),
+        ),
+    ),
+    Mutation(
+        name="tokens-of-no-environment",
+        path="deploy/000019_rule_sets.sql",
+        text="    FOREIGN KEY (tenant_id, tenant_updated_at)\n"
+        "    REFERENCES rules.tenants (id, updated_at)"
+        " ON UPDATE CASCADE ON DELETE CASCADE\n",
+        replacement="    FOREIGN KEY (tenant_id)\n"
+        "    REFERENCES rules.tenants (id) ON DELETE CASCADE\n",
+        danger="match_rules misses a rule, whose access keys are of a former schema.",
+        caught_by=(
+            (
+                f"{CHANGES}"
+                "::test_an_older_snapshot_changes_no_environment_of_rules_that_it_canno"
+                "t_see"
+            ),
+        ),
     ),
     Mutation(
         name="schema-set-without-waiting",
