@@ -23,6 +23,7 @@ DECLARE
     v_loader text;
     v_hash text;
     v_code text;
+    v_guard text;
     v_function record;
 BEGIN
     -- bundle: begin
@@ -349,6 +350,10 @@ def _candidates(
     candidates: list[str] | None,
 ) -> tuple[list[int], dict[int, list[int]]]:
     """The numbers of the rules to try over every element, and over each."""
+    lacking = bool(candidates) if elements is None else candidates is None
+    if lacking or (elements is not None and ids is None and expressions):
+        # PL/Python had no memory to convert one of them.
+        raise MemoryError
     if elements is None:
         return list(range(1, len(expressions) + 1)), {}
     numbers = {rule_id: number for number, rule_id in enumerate(ids or (), 1)}
@@ -799,6 +804,15 @@ def _flat(elements: list[Any]) -> Iterator[str]:
             yield element
 
 
+OUT_OF_MEMORY = json.dumps(
+    {"sqlstate": "53200", "message": "out of memory", "detail": "", "hint": ""}
+)
+"""A failure that is ready, as there may be no memory to make it.
+
+A rule is never said not to match for lack of memory: the whole call fails.
+"""
+
+
 def _failure(error: BaseException, **about: int) -> str:
     """Why a call could not be answered, and ``about`` what, for PL/pgSQL to raise."""
     detail = hint = ""
@@ -809,7 +823,7 @@ def _failure(error: BaseException, **about: int) -> str:
         # Where there are several problems, the detail has each with its own hint.
         detail = getattr(error, "detail", "")
     elif isinstance(error, MemoryError):
-        sqlstate, message = "53200", "out of memory"
+        return OUT_OF_MEMORY
     else:
         import traceback
 
@@ -988,8 +1002,11 @@ class RuleSetCache:
         if rules.nodes > self.capacity:
             return
         former = self._entries.pop((key, document), None)
-        self.nodes += rules.nodes - (former.nodes if former is not None else 0)
+        if former is not None:
+            self.nodes -= former.nodes
+        # First what may lack memory: nothing is counted that is not there.
         self._entries[key, document] = rules
+        self.nodes += rules.nodes
         while self.nodes > self.capacity:
             _, oldest = self._entries.popitem(last=False)
             self.nodes -= oldest.nodes
@@ -11339,8 +11356,6 @@ class Program:
             raise EvaluationError(
                 "the caller's stack leaves no room for this expression"
             ) from None
-        except MemoryError:
-            raise EvaluationError("the evaluation ran out of memory") from None
 
 
 def compile_expression(
@@ -18107,12 +18122,25 @@ $python$;
             )
         ) AS core (name, parameters, call, summary)
     LOOP
+        -- What PL/Python has no memory to convert, it gives as None. No caller gives
+        -- NULL for these. The failure is always the last of what a function gives.
+        SELECT
+            format(
+                E'\nif %s:\n    return (None,) * %s + (GD[p_runtime].OUT_OF_MEMORY,)',
+                string_agg(needed.name || ' is None', ' or '),
+                regexp_count(v_function.parameters, 'OUT ') - 1
+            )
+        INTO v_guard
+        FROM unnest(ARRAY['p_environment', 'p_facts', 'p_shapes']) AS needed (name)
+        WHERE v_function.parameters ~ ('\m' || needed.name || '\M')
+        HAVING count(*) > 0;
         EXECUTE format(
             'CREATE FUNCTION rules_internal.%I(p_runtime text, %s) '
             'LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500 AS %L',
             v_function.name,
             v_function.parameters,
-            E'\nreturn GD[p_runtime].' || v_function.call || E'\n'
+            coalesce(v_guard, '')
+            || E'\nreturn GD[p_runtime].' || v_function.call || E'\n'
         );
         EXECUTE format(
             'COMMENT ON FUNCTION rules_internal.%I IS %L',

@@ -45,6 +45,11 @@ BEGIN
             v_runtime, v_key, v_ids, v_names, v_expressions,
             v_environment, evaluate_all.facts, v_matched_only
         );
+        IF NOT v_outcome.known THEN
+            -- No memory to convert the ids, which are given.
+            RAISE EXCEPTION 'cannot evaluate the rules: out of memory'
+                USING ERRCODE = 'out_of_memory';
+        END IF;
     END IF;
     IF v_outcome.failure IS NOT NULL THEN
         PERFORM rules_internal.raise_failure(

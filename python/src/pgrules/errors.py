@@ -402,6 +402,13 @@ class TransactionConflict(StoreError):
     """A deadlock, a lock timeout or a serialisation failure; nothing was stored."""
 
 
+class InsufficientResources(StoreError):
+    """The server lacks disk space, memory or locks; nothing was stored.
+
+    The call may be repeated once there is more of what `reason` says.
+    """
+
+
 class NotDeployed(StoreError):
     """The database lacks the objects of pgrules, or some of them."""
 

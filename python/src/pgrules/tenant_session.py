@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from psycopg import Connection, Cursor
+from psycopg import Connection, Cursor, OperationalError
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
@@ -94,6 +94,7 @@ class TenantSession:
                 with translated(operation):
                     tenant.execute(SET_TENANT, (self.tenant_id,))
                 yield connection
+                _refuse_lost(connection)
                 if joined:
                     self._restore(tenant)
                 scope.commit_sent = not joined
@@ -130,6 +131,16 @@ def _exclusive(connection: AnyConnection) -> Iterator[AnyConnection]:
         lock = _locks.setdefault(connection, RLock())
     with lock:
         yield connection
+
+
+def _refuse_lost(connection: AnyConnection) -> None:
+    """Raise where the connection was lost and nobody has said so.
+
+    psycopg would end a transaction of it without COMMIT and without an error, where
+    the caller suppressed the one that there was.
+    """
+    if connection.closed:
+        raise OperationalError("the connection was lost in the transaction")
 
 
 def _tenant(value: UUID | str) -> UUID:

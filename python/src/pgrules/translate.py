@@ -58,7 +58,11 @@ _BY_SQLSTATE: Final[dict[str, type[PgRulesError]]] = {
     "42883": errors.NotDeployed,  # undefined_function
     "42P01": errors.NotDeployed,  # undefined_table
     "3F000": errors.NotDeployed,  # invalid_schema_name
+    "53000": errors.InsufficientResources,  # insufficient_resources
+    "53100": errors.InsufficientResources,  # disk_full
+    "53200": errors.InsufficientResources,  # out_of_memory
     "53300": StoreUnavailable,  # too_many_connections
+    "53400": errors.InsufficientResources,  # configuration_limit_exceeded
     "54000": errors.InvalidFacts,  # program_limit_exceeded: a jsonb too large
     "55P03": TransactionConflict,  # lock_not_available
     "57014": errors.Cancelled,  # query_canceled
@@ -92,6 +96,7 @@ _REASONS: Final[dict[str, str]] = {
 
 _HINTS: Final[dict[type[PgRulesError], str]] = {
     errors.NotDeployed: "deploy the database with 'pgrules migrate up'",
+    errors.InsufficientResources: "the call may be repeated once the server has more",
 }
 
 # Their own words are the same in every store, so the server's are not repeated.
@@ -110,7 +115,15 @@ _OWN_REASONS: Final = (
 )
 
 # What may befall any statement, whoever wrote it.
-_SHARED: Final = (StoreUnavailable, TransactionConflict, errors.Cancelled)
+_SHARED: Final = (
+    StoreUnavailable,
+    TransactionConflict,
+    errors.InsufficientResources,
+    errors.Cancelled,
+)
+
+# In the server's own words: the transaction did not happen.
+_UNDONE: Final = (TransactionConflict, errors.InsufficientResources)
 
 
 @dataclass(slots=True)
@@ -181,10 +194,10 @@ def _from_database(
         "sqlstate": error.sqlstate,
     }
     if issubclass(kind, StoreError):
-        # A deadlock or a serialisation failure is the server's word that the
-        # transaction did not happen; silence after COMMIT may mean either.
+        # An error is the server's word that the transaction did not happen; silence
+        # after COMMIT may mean either.
         lost = issubclass(kind, StoreUnavailable) and not scope.commit_sent
-        context["retry_safe"] = lost or issubclass(kind, TransactionConflict)
+        context["retry_safe"] = lost or issubclass(kind, _UNDONE)
     if issubclass(kind, _OWN_WORDS):
         return kind(**context)
     diagnosis = error.diag
@@ -209,4 +222,15 @@ def _fallback(error: psycopg.Error) -> type[PgRulesError]:
         return StoreUnavailable if lost else StoreError
     if error.sqlstate.startswith("08"):
         return StoreUnavailable
+    if error.sqlstate == "38000" and _lacked_memory(error):
+        return errors.InsufficientResources
     return StoreError
+
+
+def _lacked_memory(error: psycopg.Error) -> bool:
+    """Whether PL/Python could not even begin; it has no code of its own for that."""
+    message = error.diag.message_primary or ""
+    told = (message, error.diag.message_detail or "")
+    return any(text.startswith("MemoryError") for text in told) or (
+        message == 'could not compile PL/Python function "cel_runtime"'
+    )

@@ -117,3 +117,25 @@ def test_facts_that_the_index_was_asked_for_are_decoded_once(
 
 def test_without_facts_there_are_no_matches() -> None:
     assert pairs([LATE], []) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "elements", "candidates"),
+    [
+        (None, [1], ["rule 1"]),
+        (["rule 1"], None, ["rule 1"]),
+        (["rule 1"], [1], None),
+    ],
+)
+def test_an_argument_that_memory_lacked_for_is_not_taken_for_none_given(
+    ids: list[str] | None,
+    elements: list[int | None] | None,
+    candidates: list[str] | None,
+) -> None:
+    """PL/Python gives None for it; to go on would leave matches out."""
+    found, rules, failure = backend.match_batch(
+        ids, [LATE], "{}", FLIGHTS, elements, candidates
+    )
+    assert (found, rules) == (None, None)
+    assert failure is not None
+    assert json.loads(failure)["sqlstate"] == "53200"

@@ -150,6 +150,10 @@ def _candidates(
     candidates: list[str] | None,
 ) -> tuple[list[int], dict[int, list[int]]]:
     """The numbers of the rules to try over every element, and over each."""
+    lacking = bool(candidates) if elements is None else candidates is None
+    if lacking or (elements is not None and ids is None and expressions):
+        # PL/Python had no memory to convert one of them.
+        raise MemoryError
     if elements is None:
         return list(range(1, len(expressions) + 1)), {}
     numbers = {rule_id: number for number, rule_id in enumerate(ids or (), 1)}
@@ -600,6 +604,15 @@ def _flat(elements: list[Any]) -> Iterator[str]:
             yield element
 
 
+OUT_OF_MEMORY = json.dumps(
+    {"sqlstate": "53200", "message": "out of memory", "detail": "", "hint": ""}
+)
+"""A failure that is ready, as there may be no memory to make it.
+
+A rule is never said not to match for lack of memory: the whole call fails.
+"""
+
+
 def _failure(error: BaseException, **about: int) -> str:
     """Why a call could not be answered, and ``about`` what, for PL/pgSQL to raise."""
     detail = hint = ""
@@ -610,7 +623,7 @@ def _failure(error: BaseException, **about: int) -> str:
         # Where there are several problems, the detail has each with its own hint.
         detail = getattr(error, "detail", "")
     elif isinstance(error, MemoryError):
-        sqlstate, message = "53200", "out of memory"
+        return OUT_OF_MEMORY
     else:
         import traceback
 

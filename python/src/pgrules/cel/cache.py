@@ -158,8 +158,11 @@ class RuleSetCache:
         if rules.nodes > self.capacity:
             return
         former = self._entries.pop((key, document), None)
-        self.nodes += rules.nodes - (former.nodes if former is not None else 0)
+        if former is not None:
+            self.nodes -= former.nodes
+        # First what may lack memory: nothing is counted that is not there.
         self._entries[key, document] = rules
+        self.nodes += rules.nodes
         while self.nodes > self.capacity:
             _, oldest = self._entries.popitem(last=False)
             self.nodes -= oldest.nodes

@@ -189,8 +189,6 @@ class Program:
             raise EvaluationError(
                 "the caller's stack leaves no room for this expression"
             ) from None
-        except MemoryError:
-            raise EvaluationError("the evaluation ran out of memory") from None
 
 
 def compile_expression(
