@@ -1,10 +1,10 @@
-"""What all test suites share: the fixtures under tests/fixtures, loaded as plugins."""
+"""What all test suites share: their databases and servers, loaded as plugins."""
 
 import os
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.database"]
+pytest_plugins = ["tests.fixtures.database", "tests.integration.deployed"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,10 +9,7 @@ from psycopg_pool import ConnectionPool
 
 from pgrules import PostgresRuleStore
 from tests.fixtures.database import Database
-from tests.integration.deployed import deployed
 from tests.integration.tenants import create_tenant
-
-__all__ = ["deployed"]
 
 
 @pytest.fixture

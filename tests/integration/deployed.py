@@ -68,8 +68,8 @@ class Deployed:
                 )
 
 
-@pytest.fixture(scope="session")
-def deployed() -> Iterator[Deployed]:
+@contextmanager
+def deployed_server() -> Iterator[Deployed]:
     """A server with everything deployed in its database pgrules."""
     with own_server({}, settings=SETTINGS, host_lines=HOST_LINES) as server:
         with psycopg.connect(server.uri, autocommit=True) as session:
@@ -80,3 +80,10 @@ def deployed() -> Iterator[Deployed]:
             yield Deployed(server, database)
         finally:
             database.close()
+
+
+@pytest.fixture(scope="session")
+def deployed() -> Iterator[Deployed]:
+    """The one server of this kind that a run's tests share."""
+    with deployed_server() as deployed:
+        yield deployed

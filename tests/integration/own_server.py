@@ -45,6 +45,15 @@ class OwnServer:
         control = (self.binaries / "pg_ctl", "--pgdata", data, "--mode", mode)
         run(self.folder, *control, "--wait", "stop")
 
+    def runs(self) -> bool:
+        """Whether its main process is there; one that was killed leaves its file."""
+        try:
+            content = (self.folder / "data" / "postmaster.pid").read_text()
+            os.kill(int(content.split()[0]), 0)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return True
+
 
 def run(folder: Path, program: Path | str, *arguments: Path | str) -> str:
     """Run a program as the server's account; gives what it printed."""
@@ -152,15 +161,25 @@ def standby_of(primary: OwnServer) -> Iterator[OwnServer]:
 
 
 @contextmanager
-def copy_of(original: OwnServer, binaries: Path) -> Iterator[OwnServer]:
-    """Start a server with the same databases for as long as the block runs."""
-    with _from_backup(original, binaries) as copy:
+def copy_of(
+    original: OwnServer,
+    binaries: Path,
+    *,
+    settings: str = "",
+    wal: Path | None = None,
+) -> Iterator[OwnServer]:
+    """Start a server with the same databases for as long as the block runs.
+
+    `settings` are added to its postgresql.conf; `wal` is a folder for its WAL.
+    """
+    options = () if wal is None else ("--waldir", str(wal))
+    with _from_backup(original, binaries, *options, settings=settings) as copy:
         yield copy
 
 
 @contextmanager
 def _from_backup(
-    original: OwnServer, binaries: Path, *options: str
+    original: OwnServer, binaries: Path, *options: str, settings: str = ""
 ) -> Iterator[OwnServer]:
     with own_folder() as folder:
         server = OwnServer(free_port(), original.password, folder, binaries)
@@ -174,6 +193,7 @@ def _from_backup(
         with (data / "postgresql.conf").open("a") as configuration:
             configuration.write(
                 f"port = {server.port}\nunix_socket_directories = '{folder}'\n"
+                f"{settings}"
             )
         with _running(server):
             yield server
@@ -185,5 +205,5 @@ def _running(server: OwnServer) -> Iterator[None]:
     try:
         yield
     finally:
-        if (server.folder / "data" / "postmaster.pid").exists():
+        if server.runs():
             server.stop("immediate")
