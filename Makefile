@@ -77,12 +77,12 @@ clean: ## Stop the private server; remove it and all that was built or installed
 # ---------------------------------------------------------------- tests
 
 .PHONY: test
-test: server-installed ## All tests: unit, conformance, pgTAP, migration, integration, security
+test: server-installed ## All tests: unit, conformance, pgTAP, migration, integration, security, faults
 	@$(tools)/setup.sh pgbouncer
 	@$(tools)/test.sh
 
 .PHONY: test-soak
-test-soak: server-installed ## What takes minutes, ten at the most: hostile input, cancelling, two tenants
+test-soak: server-installed ## What takes minutes, ten at the most: hostile input, cancelling, two tenants, kills
 	@timeout --signal=INT 600 $(pytest) -m soak tests/soak
 
 .PHONY: test-mutations
