@@ -63,7 +63,7 @@ SELECT results_eq(
 );
 SELECT is(count(*), 2::bigint, 'Another tenant keeps all')
 FROM rules.audit_log
-WHERE tenant_id = 'bbbbbbbb-0000-4000-8000-000000000002';
+WHERE tenant_id = 'bbbbbbbb-0000-4000-8000-000000000002' AND subject = 'rule';
 SELECT is(count(*), 1::bigint, 'Another tenant keeps its own history of logins')
 FROM rules.tenant_audit_log
 WHERE tenant_id = 'bbbbbbbb-0000-4000-8000-000000000002';

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgrules.cel import EvaluationError, InvalidFacts, types
@@ -485,6 +485,7 @@ ODD_TEXTS = [
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(ODD_TEXTS), max_size=150))
+@example(["{}", '{"a": ' + "[" * 100 + "]" * 100 + "}"])
 def test_many_facts_are_decoded_as_each_is(texts: list[str]) -> None:
     def alone(text: str) -> object:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pgrules.cel import Environment, Interrupted, backend
+from pgrules.cel import Environment, Interrupted, backend, interruption
 from pgrules.cel.cache import ProgramCache
 
 LARGE = '{"l": [' + "1, " * 30_000 + "1]}"
@@ -48,3 +49,27 @@ def test_large_facts_are_decoded_for_nothing_when_the_server_stops(
     failure = call()[-1]
     assert failure is not None
     assert '"57014"' in failure
+
+
+@pytest.mark.parametrize("flag", ["QueryCancelPending", "ProcDiePending"])
+def test_either_flag_of_the_server_is_a_wish_to_stop(
+    flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one is set by timeouts and cancel requests, the other by a termination.
+
+    With the server, what is not seen here would be seen as well, but later: between
+    two calls of Python.
+    """
+    flags = {name: ctypes.c_int(0) for name in ("QueryCancelPending", "ProcDiePending")}
+
+    class Symbols:
+        @staticmethod
+        def in_dll(_library: object, name: str) -> ctypes.c_int:
+            return flags[name]
+
+    monkeypatch.setattr(ctypes, "c_int", Symbols)
+    interrupted = interruption._cancel_flags()
+    assert interrupted is not None
+    assert not interrupted()
+    flags[flag].value = 1
+    assert interrupted()
