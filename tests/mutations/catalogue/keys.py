@@ -32,10 +32,6 @@ MUTATIONS = (
         caught_by=(
             KEYS,
             f"{CATALOG}::REQ-TENANT-001: every unique index starts with the tenant",
-            (
-                "tests/integration/test_engine.py"
-                "::test_tenants_may_use_the_same_id_and_name"
-            ),
         ),
     ),
     Mutation(
@@ -44,13 +40,7 @@ MUTATIONS = (
         text="UNIQUE (tenant_id, name)",
         replacement="UNIQUE (name)",
         danger="A name that is refused is a derived field of another tenant.",
-        caught_by=(
-            KEYS,
-            (
-                "tests/integration/test_environments.py"
-                "::test_each_tenant_has_its_own_schema_and_derived_fields"
-            ),
-        ),
+        caught_by=(KEYS,),
     ),
     Mutation(
         name="one-active-schema-for-all",
@@ -58,13 +48,7 @@ MUTATIONS = (
         text="ON rules.schemas (tenant_id, active) WHERE active;",
         replacement="ON rules.schemas (active) WHERE active;",
         danger="The first tenant with a schema keeps all others from having one.",
-        caught_by=(
-            INDEXES,
-            (
-                "tests/integration/test_environments.py"
-                "::test_each_tenant_has_its_own_schema_and_derived_fields"
-            ),
-        ),
+        caught_by=(INDEXES,),
     ),
     Mutation(
         name="changelog-of-any-schema",

@@ -139,10 +139,6 @@ MUTATIONS = (
                 "tests/pgtap/audit_log.sql::REQ-TENANT-001: another tenant sees nothing"
                 " of it"
             ),
-            (
-                "tests/integration/test_audit.py"
-                "::test_a_tenant_reads_no_other_tenants_history"
-            ),
         ),
     ),
     Mutation(

@@ -68,13 +68,7 @@ MUTATIONS = (
         "        END IF;\n"
         "        IF v_chooses THEN",
         danger="What a finished SET LOCAL leaves behind passes for a tenant.",
-        caught_by=(
-            f"{TESTS}::Empty, as a finished SET LOCAL leaves it: an error",
-            (
-                "tests/integration/test_bad_input.py"
-                "::test_a_tenant_left_behind_by_a_transaction_is_none"
-            ),
-        ),
+        caught_by=(f"{TESTS}::Empty, as a finished SET LOCAL leaves it: an error",),
     ),
     Mutation(
         name="role-decides-in-the-fast-half",
@@ -192,10 +186,6 @@ MUTATIONS = (
             (
                 "tests/integration/test_postgres_store.py"
                 "::test_a_connection_is_left_idle_open_and_without_a_tenant"
-            ),
-            (
-                "tests/integration/test_bad_input.py"
-                "::test_a_tenant_left_behind_by_a_transaction_is_none"
             ),
         ),
     ),
