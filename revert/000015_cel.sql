@@ -16,7 +16,6 @@ DROP FUNCTION rules_internal.cel_described_keys;
 DROP FUNCTION rules_internal.cel_keys;
 DROP FUNCTION rules_internal.cel_evaluate_batch;
 DROP FUNCTION rules_internal.cel_evaluate_set;
-DROP FUNCTION rules_internal.cel_evaluate_all;
 DROP FUNCTION rules_internal.cel_evaluate;
 DROP FUNCTION rules_internal.cel_runtime();
 

@@ -13,7 +13,6 @@ BEGIN
     FOREACH v_signature IN ARRAY ARRAY[
         'cel_runtime()',
         'cel_evaluate(text, text, text, jsonb, boolean)',
-        'cel_evaluate_all(text, text[], text, jsonb)',
         'cel_keys(text, text[], text, text[])',
         'cel_described_keys(text, text, text)',
         'cel_questions(text, text[], jsonb[])',

@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(43);
+SELECT plan(41);
 
 SELECT
     ok(
@@ -75,9 +75,9 @@ FROM rules_internal.cel_evaluate(
 SELECT results_eq(
     $$
         SELECT matched, errors
-        FROM rules_internal.cel_evaluate_all(
-            rules_internal.cel_runtime(),
-            ARRAY['a > 1', '"x"', '1 / 0 > 1', 'a >'], '{}', '{"a": 2}'
+        FROM rules_internal.cel_evaluate_set(
+            rules_internal.cel_runtime(), NULL, '{}', '{}',
+            ARRAY['a > 1', '"x"', '1 / 0 > 1', 'a >'], '{}', '{"a": 2}', false
         )
     $$,
     $$
@@ -91,7 +91,7 @@ SELECT results_eq(
             ]
         )
     $$,
-    'EVAL-1, EVAL-3, EVAL-4: cel_evaluate_all gives one result for each rule'
+    'EVAL-1, EVAL-3, EVAL-4: cel_evaluate_set gives one result for each rule'
 );
 SELECT results_eq(
     $$

@@ -33,8 +33,6 @@ from .schema import decoded, read_schema
 from .trace import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .facts import Facts
     from .key_index import Shapes
     from .program import Program
@@ -75,29 +73,6 @@ def evaluate(
     except BaseException as failure:  # noqa: BLE001 - reported by _failure
         return None, None, None, _failure(failure)
     return value is True, None, None, None
-
-
-def evaluate_all(
-    expressions: list[str], environment: str, facts: str
-) -> tuple[list[bool] | None, list[str | None] | None, str | None]:
-    """Evaluate rules over the same facts: matched and error of each, failure."""
-    matched: list[bool] = []
-    errors: list[str | None] = []
-    try:
-        variables = _variables(facts, environment)
-        for expression in expressions:
-            try:
-                program = _program(expression, environment)
-                value = program.evaluate(variables, interrupted=_interrupted)
-            except (EvaluationError, InvalidExpression) as failed:
-                matched.append(False)
-                errors.append(str(failed))
-            else:
-                matched.append(value is True)
-                errors.append(None)
-    except BaseException as failure:  # noqa: BLE001 - reported by _failure
-        return None, None, _failure(failure)
-    return matched, errors, None
 
 
 def match_batch(
@@ -376,7 +351,7 @@ def evaluate_batch(
     errors: list[str | None] = []
     try:
         program, invalid = _compiled(expression, environment)
-        for given in parse_many(list(_flat(facts))):
+        for given in parse_many(facts):
             _give_way()
             value, error = None, invalid
             if isinstance(given, InvalidFacts):
@@ -593,15 +568,6 @@ def _rule_set(
         _rule_sets.put(key, document, rules)
         _programs.resize(_rule_sets.programs_left)
     return rules
-
-
-def _flat(elements: list[Any]) -> Iterator[str]:
-    """The elements of an array of any dimensions, in storage order."""
-    for element in elements:
-        if isinstance(element, list):
-            yield from _flat(element)
-        else:
-            yield element
 
 
 OUT_OF_MEMORY = json.dumps(
