@@ -82,6 +82,39 @@ def test_a_login_may_undo_the_timeouts_that_are_set_for_it(
                 mine.execute(f"SET {setting} TO DEFAULT")
 
 
+def test_a_serializable_transaction_may_fail_for_what_another_tenant_writes(
+    deployed: Deployed, tenant: UUID
+) -> None:
+    """What one reads is locked by pages of indexes, where keys of others stand too.
+
+    PostgreSQL's manual, 13.2.3. Nobody waits, and the other levels know no such locks.
+    """
+    other = create_tenant(deployed.database)
+
+    def conflict(level: psycopg.IsolationLevel) -> bool:
+        with (
+            session(deployed, "rules_tenant", tenant=tenant) as mine,
+            session(deployed, "rules_tenant", tenant=other) as theirs,
+        ):
+            mine.isolation_level = theirs.isolation_level = level
+            try:
+                with mine.transaction(), theirs.transaction():
+                    for one in (mine, theirs):
+                        one.execute("SELECT * FROM rules.evaluate_all('{}')")
+                    for one in (mine, theirs):
+                        one.execute(
+                            "INSERT INTO rules.rules (tenant_id, name, expression)"
+                            " SELECT rules.current_tenant_id(),"
+                            " gen_random_uuid()::text, 'true'"
+                        )
+            except psycopg.errors.SerializationFailure:
+                return True
+            return False
+
+    assert any(conflict(psycopg.IsolationLevel.SERIALIZABLE) for _ in range(20))
+    assert not conflict(psycopg.IsolationLevel.REPEATABLE_READ)
+
+
 def test_any_login_reads_sizes_and_definitions(
     deployed: Deployed, tenant: UUID
 ) -> None:
