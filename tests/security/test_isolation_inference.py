@@ -224,7 +224,7 @@ PROBES = [
     ("rules.tenants", "name >= '{0} ' AND name < '{0}!'"),
     ("rules.tenants", "name LIKE '{} Limited'"),
     ("rules.rules", "name = '{} note'"),
-    ("rules.rules", "expression = '{0}.Age > 5'"),
+    ("rules.rules", "expression = '{0}.Age > 7'"),
     ("rules.derived_fields", "name = '{}Ratio'"),
     ("rules.schemas", """definition @> '{{"{}": {{}}}}'"""),
     ("rules.audit_log", """after @> '{{"name": "{} note"}}'"""),

@@ -119,6 +119,12 @@ class Tenant:
                     [self.id, *rule],
                 )
             app.execute("DELETE FROM rules.rules WHERE id = %s", [self.deleted])
+            # Enough for estimates to differ.
+            app.execute(
+                "INSERT INTO rules.rules (tenant_id, name, expression, active)"
+                " SELECT %s, %s || n, %s, false FROM generate_series(1, 40) AS n",
+                [self.id, f"{word} ", f"{word}.Age > 7"],
+            )
             app.execute(
                 'INSERT INTO desk.claims (id, "Amount") VALUES (1, 99999.5), (2, 7)'
             )
