@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -98,6 +99,9 @@ class Tally:
             f" {self.doubtful} writes in doubt, of which {self.doubtful_stored} stored;"
             f" {self.answered} evaluations; {len(self.wrong)} other findings"
         )
+
+
+_T = TypeVar("_T")
 
 
 class Gate:
@@ -191,7 +195,7 @@ class Application:
     def _reader(self) -> None:
         facts = {"User": {"Age": self._random.randrange(AGES)}}
         for evaluate in (self.engine.match_rules, self.engine.evaluate_all):
-            self._repeated(lambda call=evaluate: call(facts))  # type: ignore[misc]
+            self._repeated(partial(evaluate, facts))
             self._add(answered=1)
 
     def _write(self, register: Register, *, delete: bool = False) -> None:
@@ -219,7 +223,7 @@ class Application:
     def _look(self, register: Register, value: Value) -> None:
         """See what became of a write, before anything is repeated."""
         try:
-            found = self._repeated(lambda: register.read(self.store))
+            found = self._repeated(partial(register.read, self.store))
         except TornError as torn:
             self._tally.torn.append(str(torn))
             return
@@ -229,7 +233,7 @@ class Application:
         elif found != register.value:
             self._tally.lost.append(f"{register}, and found {found}")
 
-    def _repeated(self, call: Callable[[], Any]) -> Any:
+    def _repeated(self, call: Callable[[], _T]) -> _T:
         """The answer of a call that reads, however often it takes."""
         while True:
             try:
@@ -252,8 +256,9 @@ class Application:
     def check(self, session: psycopg.Connection[Any]) -> None:
         """Hold all that is stored to what was acknowledged; nobody works meanwhile."""
         for register in self.registers:
+            read = partial(register.read, self.store)
             try:
-                found = register.read(self.store)
+                found = self._repeated(read)
             except TornError as torn:
                 self._tally.torn.append(str(torn))
                 continue
@@ -285,8 +290,9 @@ class Application:
         for age in (self._random.randrange(self._last + 1), AGES):
             facts = {"User": {"Age": age}}
             expected = set[UUID]().union(*(r.matching(age) for r in self.registers))
-            indexed = {match.rule_id for match in self.engine.match_rules(facts)}
-            every = self.engine.evaluate_all(facts)
+            matches = self._repeated(partial(self.engine.match_rules, facts))
+            indexed = {match.rule_id for match in matches}
+            every = self._repeated(partial(self.engine.evaluate_all, facts))
             matched = {result.rule_id for result in every if result.matched}
             errors = [result.error for result in every if result.error]
             if not (indexed == matched == expected) or errors:

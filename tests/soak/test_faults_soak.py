@@ -14,6 +14,8 @@ pytestmark = pytest.mark.soak
 KILLS = 20
 
 
+# Each kill costs seconds of recovery, and on a busy machine several.
+@pytest.mark.timeout(600)
 def test_twenty_kills_lose_and_tear_nothing_that_was_acknowledged(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
