@@ -1,6 +1,11 @@
 -- Deploy pgrules:000021_evaluate_all to pg
 -- requires: 000018_evaluate
 -- requires: 000019_rule_sets
+--
+-- What a session keeps of a rule set, it keeps under a key. Whoever could give the core
+-- rules for a key would have them in force for the next who uses the session, without a
+-- trace in the audit. So nobody but this function calls it: it is SECURITY DEFINER, and
+-- names the tenant in all that it reads.
 
 BEGIN;
 
@@ -9,6 +14,8 @@ SET LOCAL ROLE rules_owner;
 CREATE FUNCTION rules.evaluate_all(facts jsonb, matched_only boolean DEFAULT false)
 RETURNS SETOF rules.evaluation_result
 LANGUAGE plpgsql STABLE PARALLEL SAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     v_tenant constant uuid := rules.current_tenant_id();

@@ -17,7 +17,8 @@ BEGIN
             VALUES
             (
                 'rules.evaluate_all(jsonb, boolean)',
-                'plpgsql STABLE PARALLEL SAFE',
+                'plpgsql STABLE PARALLEL SAFE SECURITY DEFINER '
+                'search_path=pg_catalog, pg_temp',
                 'rules_owner',
                 'rules_app, rules_tenant'
             )

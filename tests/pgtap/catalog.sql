@@ -1,8 +1,20 @@
 -- The rules of the design, for every object there is: a new table, function, policy or
--- view that breaks one of them fails here.
+-- view that breaks one of them fails here. At the end each rule is broken, and has to
+-- be found broken.
 BEGIN;
 
-SELECT plan(36);
+SELECT plan(144);
+
+CREATE TEMPORARY TABLE checks (description text PRIMARY KEY, query text);
+
+CREATE FUNCTION pg_temp.holds(p_query text, p_description text) RETURNS text
+LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO checks (description, query) VALUES (p_description, p_query);
+    RETURN is_empty(p_query, p_description);
+END;
+$function$;
 
 CREATE TEMPORARY VIEW tables AS
 SELECT
@@ -37,15 +49,15 @@ WHERE
     routine.pronamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace);
 
 -- Tables.
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$SELECT oid::regclass FROM tables WHERE owner <> 'rules_owner'::regrole$$,
     'Every table belongs to rules_owner'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     'SELECT oid::regclass FROM tables WHERE NOT (is_secured AND is_forced)',
     'REQ-SECURITY-002: every table has row-level security, enabled and forced'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT tenant_table.oid::regclass
         FROM tenant_tables AS tenant_table
@@ -60,7 +72,7 @@ SELECT is_empty(
     $$,
     'Every table has a tenant_id, which is a uuid and not NULL'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT con.conrelid::regclass, con.conname
         FROM pg_catalog.pg_constraint AS con
@@ -75,7 +87,7 @@ SELECT is_empty(
     $$,
     'REQ-TENANT-001: every key and foreign key starts with the tenant'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT index.indexrelid::regclass
         FROM pg_catalog.pg_index AS index
@@ -90,7 +102,7 @@ SELECT is_empty(
     $$,
     'REQ-TENANT-001: every unique index starts with the tenant'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT con.conrelid::regclass, con.conname
         FROM pg_catalog.pg_constraint AS con
@@ -99,7 +111,7 @@ SELECT is_empty(
     $$,
     'REQ-SCHEMA-006: every foreign key is ON DELETE CASCADE'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT attribute.attrelid::regclass, attribute.attname
         FROM pg_catalog.pg_attribute AS attribute
@@ -108,7 +120,7 @@ SELECT is_empty(
     $$,
     'Every time is a timestamptz'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT attribute.attrelid::regclass, attribute.attname
         FROM pg_catalog.pg_attribute AS attribute
@@ -129,7 +141,7 @@ SELECT is_empty(
     $$,
     'REQ-SCHEMA-008: every jsonb column has a GIN index'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT class.oid::regclass
         FROM pg_catalog.pg_class AS class
@@ -139,7 +151,7 @@ SELECT is_empty(
     $$,
     'Nothing is numbered by a sequence, which tells of other tenants'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT con.conrelid::regclass, con.conname
         FROM pg_catalog.pg_constraint AS con
@@ -154,7 +166,7 @@ SELECT is_empty(
     $$,
     'Constraints and indexes are named for their table'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT tables.oid::regclass
         FROM tables
@@ -178,7 +190,7 @@ SELECT is_empty(
 );
 
 -- Policies.
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT policy.polrelid::regclass, policy.polname
         FROM pg_catalog.pg_policy AS policy
@@ -193,7 +205,7 @@ SELECT is_empty(
     $$,
     'A policy is of one role, for all commands, named <table>_<role>'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT policy.polrelid::regclass, policy.polname
         FROM pg_catalog.pg_policy AS policy
@@ -213,7 +225,7 @@ SELECT is_empty(
     $$,
     'REQ-SECURITY-002: applications and tenants see and write by the resolver alone'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT policy.polrelid::regclass, policy.polname
         FROM pg_catalog.pg_policy AS policy
@@ -236,7 +248,7 @@ SELECT is_empty(
     $$,
     'REQ-TENANT-001: who sees all rows is the owner, and the administrator of tenants'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT tenant_table.oid::regclass, role.name
         FROM
@@ -255,7 +267,7 @@ SELECT is_empty(
 );
 
 -- Functions.
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -266,14 +278,14 @@ SELECT is_empty(
     $$,
     'Functions belong to rules_owner, and those in PL/Python to a superuser'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE language_name NOT IN ('sql', 'plpgsql', 'plpython3u')
     $$,
     'Functions are in SQL, PL/pgSQL or PL/Python'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -296,6 +308,7 @@ SELECT set_eq(
         ('audit_update'),
         ('bound_tenant'),
         ('check_derived_fields'),
+        ('evaluate_all'),
         ('note_commit'),
         ('insert_rule_keys'),
         ('lock_own_environment'),
@@ -311,14 +324,14 @@ SELECT set_eq(
     $$,
     'SECURITY DEFINER is for what has no other way'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE has_function_privilege('public', oid, 'EXECUTE')
     $$,
     'No function is for everyone'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -329,7 +342,7 @@ SELECT is_empty(
     $$,
     'Every function for users asks for the tenant'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -339,7 +352,7 @@ SELECT is_empty(
     $$,
     'No function of parallel plans has an EXCEPTION block, which fails there'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -351,7 +364,7 @@ SELECT is_empty(
 );
 
 -- Views.
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT class.oid::regclass
         FROM pg_catalog.pg_class AS class
@@ -375,7 +388,7 @@ SELECT is_empty(
 );
 
 -- Comments.
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT class.oid::regclass::text
         FROM pg_catalog.pg_class AS class
@@ -397,7 +410,7 @@ SELECT is_empty(
     $$,
     'Every table, view, type and function has a comment'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT attribute.attrelid::regclass, attribute.attname
         FROM pg_catalog.pg_attribute AS attribute
@@ -412,7 +425,7 @@ SELECT is_empty(
 );
 
 -- Where things are, and what else they must not do.
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT class.oid::regclass::text
         FROM pg_catalog.pg_class AS class
@@ -436,7 +449,7 @@ SELECT is_empty(
     $$,
     'Nothing is in schema public'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT con.conrelid::regclass, con.conname
         FROM pg_catalog.pg_constraint AS con
@@ -453,7 +466,7 @@ SELECT is_empty(
     $$,
     'REQ-SCHEMA-007: every foreign key has an index, by which a cascade finds its rows'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT trigger.tgrelid::regclass, trigger.tgname
         FROM pg_catalog.pg_trigger AS trigger
@@ -467,7 +480,7 @@ SELECT is_empty(
     $$,
     'Triggers are named for their table, and are on'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT trigger.tgrelid::regclass, trigger.tgname
         FROM pg_catalog.pg_trigger AS trigger
@@ -482,7 +495,7 @@ SELECT is_empty(
     $$,
     'REQ-SCHEMA-010: whatever an update changes, it is stamped'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE proparallel = 'r' OR (proparallel = 's' AND provolatile = 'v')
@@ -495,11 +508,11 @@ SELECT is_empty(
     $$,
     'What may run in parallel plans changes nothing'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$SELECT oid::regprocedure FROM routines WHERE provolatile = 'i'$$,
     'Nothing is IMMUTABLE: a cached plan would keep an answer, or an error'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -513,7 +526,7 @@ SELECT is_empty(
     $$,
     'PL/Python is the core''s, and has no SPI, which crashes parallel workers'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT oid::regprocedure FROM routines
         WHERE
@@ -526,7 +539,7 @@ SELECT is_empty(
     $$,
     'What decides for others than its caller has a search_path of its own'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT routines.oid::regprocedure, raised.code
         FROM routines
@@ -539,7 +552,7 @@ SELECT is_empty(
     $$,
     'A comment names the errors that its function raises'
 );
-SELECT is_empty(
+SELECT pg_temp.holds(
     $$
         SELECT nspname FROM pg_catalog.pg_namespace
         WHERE
@@ -553,6 +566,337 @@ SELECT is_empty(
     $$,
     'Schemas and roles have comments'
 );
+
+-- What the planner knows and what indexes lead to.
+SELECT pg_temp.holds(
+    $$
+        SELECT attribute.attrelid::regclass, attribute.attname
+        FROM pg_catalog.pg_attribute AS attribute
+        INNER JOIN tables ON attribute.attrelid = tables.oid
+        WHERE
+            attribute.attnum > 0
+            AND NOT attribute.attisdropped
+            AND attribute.attstattarget IS DISTINCT FROM 0
+        UNION ALL
+        SELECT stxrelid::regclass, stxname
+        FROM pg_catalog.pg_statistic_ext
+        INNER JOIN tables ON stxrelid = tables.oid
+    $$,
+    'No column has statistics, of which EXPLAIN tells'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT index.indexrelid::regclass::text
+        FROM pg_catalog.pg_index AS index
+        INNER JOIN tables ON index.indrelid = tables.oid
+        INNER JOIN pg_catalog.pg_class AS class ON index.indexrelid = class.oid
+        INNER JOIN pg_catalog.pg_am AS method ON class.relam = method.oid
+        WHERE
+            tables.name NOT IN ('before_deploy')
+            AND method.amname = 'btree'
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_attribute AS attribute
+                WHERE
+                    attribute.attrelid = index.indrelid
+                    AND attribute.attnum
+                    = ANY ((index.indkey::smallint[])[0:index.indnkeyatts - 1])
+                    AND attribute.attname
+                    = CASE tables.name WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END
+            )
+            AND class.relname <> 'tenant_logins_login_key'
+        UNION ALL
+        SELECT index.indexrelid::regclass::text
+        FROM pg_catalog.pg_index AS index
+        INNER JOIN tables ON index.indrelid = tables.oid
+        INNER JOIN pg_catalog.pg_class AS class ON index.indexrelid = class.oid
+        INNER JOIN pg_catalog.pg_am AS method ON class.relam = method.oid
+        INNER JOIN pg_catalog.pg_opclass AS opclass
+            ON opclass.oid = ANY (index.indclass)
+        INNER JOIN pg_catalog.pg_amop AS member
+            ON opclass.opcfamily = member.amopfamily
+        INNER JOIN pg_catalog.pg_operator AS operator ON member.amopopr = operator.oid
+        INNER JOIN pg_catalog.pg_proc AS routine ON operator.oprcode = routine.oid
+        WHERE method.amname <> 'btree' AND routine.proleakproof
+    $$,
+    'An index that conditions can lead through has the tenant in it'
+);
+
+-- Tables and policies, once more.
+SELECT pg_temp.holds(
+    $$
+        SELECT class.oid::regclass
+        FROM pg_catalog.pg_class AS class
+        INNER JOIN tables ON class.oid = tables.oid
+        WHERE
+            class.relkind <> 'r'
+            OR class.relpersistence <> 'p'
+            OR class.relhasrules
+            OR class.oid IN (
+                SELECT inhrelid FROM pg_catalog.pg_inherits
+                UNION ALL
+                SELECT inhparent FROM pg_catalog.pg_inherits
+            )
+    $$,
+    'Tables are plain ones: nothing of theirs is somewhere without policies'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT con.conrelid::regclass, con.conname
+        FROM pg_catalog.pg_constraint AS con
+        INNER JOIN tables ON con.conrelid = tables.oid
+        INNER JOIN pg_catalog.pg_attribute AS first
+            ON con.confrelid = first.attrelid AND con.confkey[1] = first.attnum
+        WHERE
+            con.contype = 'f'
+            AND (
+                con.confrelid NOT IN (SELECT oid FROM tables)
+                OR first.attname
+                <> CASE con.confrelid
+                    WHEN 'rules.tenants'::regclass THEN 'id' ELSE 'tenant_id'
+                END
+            )
+    $$,
+    'REQ-TENANT-001: a foreign key leads to the same tenant'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT policy.polrelid::regclass, policy.polname
+        FROM pg_catalog.pg_policy AS policy
+        INNER JOIN tables ON policy.polrelid = tables.oid
+        WHERE
+            (
+                policy.polrelid = 'rules.tenants'::regclass
+                AND policy.polroles[1]::regrole::text IN ('rules_app', 'rules_tenant')
+                AND (
+                    pg_get_expr(policy.polqual, policy.polrelid)
+                    NOT IN (
+                        '(id = current_tenant_id())', '(id = rules.current_tenant_id())'
+                    )
+                    OR pg_get_expr(policy.polwithcheck, policy.polrelid)
+                    <> pg_get_expr(policy.polqual, policy.polrelid)
+                )
+            )
+            OR (
+                policy.polroles[1]::regrole::text IN ('rules_owner', 'rules_admin')
+                AND (
+                    pg_get_expr(policy.polqual, policy.polrelid)
+                    NOT IN ('true', '(login = SESSION_USER)')
+                    OR pg_get_expr(policy.polwithcheck, policy.polrelid)
+                    <> pg_get_expr(policy.polqual, policy.polrelid)
+                )
+            )
+            OR policy.polroles[1]::regrole::text
+            NOT IN ('rules_app', 'rules_tenant', 'rules_owner', 'rules_admin')
+    $$,
+    'No policy asks another table, and each writes what it reads'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT tables.oid::regclass, role.name, privilege.name
+        FROM
+            tables,
+            unnest(ARRAY['public', 'rules_app', 'rules_tenant', 'rules_admin'])
+            AS role (name),
+            unnest(ARRAY['TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege (name)
+        WHERE has_table_privilege(role.name, tables.oid, privilege.name)
+        UNION ALL
+        SELECT tables.oid::regclass, role.name, 'UPDATE (' || attribute.attname || ')'
+        FROM
+            tables
+        INNER JOIN pg_catalog.pg_attribute AS attribute
+            ON tables.oid = attribute.attrelid
+        CROSS JOIN unnest(ARRAY['public', 'rules_app', 'rules_tenant']) AS role (name)
+        WHERE
+            attribute.attnum > 0
+            AND attribute.attname IN ('tenant_id', 'id', 'created_at', 'updated_at')
+            AND has_column_privilege(
+                role.name, attribute.attrelid, attribute.attnum, 'UPDATE'
+            )
+    $$,
+    'REQ-SECURITY-002: no TRUNCATE, REFERENCES, TRIGGER; no row changes its tenant'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT role.name, space.nspname::text, privilege.name
+        FROM
+            unnest(ARRAY['public', 'rules_app', 'rules_tenant', 'rules_admin'])
+            AS role (name),
+            pg_catalog.pg_namespace AS space,
+            unnest(ARRAY['CREATE']) AS privilege (name)
+        WHERE
+            space.nspname IN ('rules', 'rules_internal', 'public')
+            AND has_schema_privilege(role.name, space.oid, privilege.name)
+        UNION ALL
+        SELECT role.name, current_database(), privilege.name
+        FROM
+            unnest(ARRAY['public', 'rules_app', 'rules_tenant', 'rules_admin'])
+            AS role (name),
+            unnest(ARRAY['CREATE', 'TEMPORARY']) AS privilege (name)
+        WHERE has_database_privilege(role.name, current_database(), privilege.name)
+        UNION ALL
+        SELECT defaclrole::regrole::text, defaclnamespace::regnamespace::text, 'default'
+        FROM pg_catalog.pg_default_acl
+    $$,
+    'REQ-SECURITY-002: no role creates anything where others look, now or by default'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT role.rolname::text
+        FROM pg_catalog.pg_roles AS role
+        WHERE
+            role.rolname IN ('rules_owner', 'rules_app', 'rules_tenant', 'rules_admin')
+            AND (
+                role.rolsuper
+                OR role.rolbypassrls
+                OR role.rolcanlogin
+                OR role.rolcreaterole
+                OR role.rolcreatedb
+                OR role.rolreplication
+                OR role.rolconfig IS NOT NULL
+                OR EXISTS (
+                    SELECT FROM pg_catalog.pg_auth_members AS membership
+                    WHERE
+                        membership.member = role.oid
+                        OR (
+                            role.rolname = 'rules_owner'
+                            AND membership.roleid = role.oid
+                        )
+                )
+            )
+    $$,
+    'REQ-SECURITY-002: the roles are groups without any power of their own'
+);
+
+-- Functions, once more.
+SELECT pg_temp.holds(
+    $$SELECT oid::regprocedure FROM routines WHERE proleakproof OR prokind <> 'f'$$,
+    'No function says that it is LEAKPROOF, and there are none but plain functions'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT routines.oid::regprocedure, setting.text
+        FROM routines
+        CROSS JOIN LATERAL unnest(proconfig) AS setting (text)
+        WHERE
+            setting.text <> 'search_path=pg_catalog, pg_temp'
+            AND split_part(setting.text, '=', 1)
+            NOT IN ('enable_seqscan', 'plan_cache_mode', 'jit', 'extra_float_digits')
+    $$,
+    'A function sets nothing but how it plans, and a search_path that is the server''s'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            oid IN (
+                'rules.current_tenant_id()'::regprocedure,
+                'rules_internal.resolve_tenant(text)'::regprocedure,
+                'rules_internal.bound_tenant()'::regprocedure
+            )
+            AND (
+                provolatile <> 's'
+                OR proparallel <> 's'
+                OR prosrc ~* '\mEXCEPTION\s+WHEN\M'
+                OR prosecdef <> (proname = 'bound_tenant')
+            )
+    $$,
+    'The resolver is STABLE and PARALLEL SAFE, and asks as the caller'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            pronamespace = 'rules'::regnamespace
+            AND language_name = 'plpgsql'
+            AND coalesce(
+                substring(prosrc FROM '^(.*?)rules\.(?:current_tenant_id|evaluate)\('),
+                prosrc
+            ) ~* '(FROM|INTO|UPDATE|JOIN)\s+rules(_internal)?\.|rules_internal\.cel_e'
+    $$,
+    'A function for users asks for the tenant before it reads or evaluates anything'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            prosecdef
+            AND prorettype <> 'trigger'::regtype
+            AND prosrc || coalesce(pg_get_function_sqlbody(oid), '')
+            !~* 'rules\.current_tenant_id\(|session_user'
+    $$,
+    'SECURITY DEFINER asks who is there, whatever tenant it is given'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT oid::regprocedure FROM routines
+        WHERE
+            prorettype = 'trigger'::regtype
+            AND pronamespace = 'rules_internal'::regnamespace
+            AND (
+                has_function_privilege('rules_app', oid, 'EXECUTE')
+                OR has_function_privilege('rules_tenant', oid, 'EXECUTE')
+                OR has_function_privilege('rules_admin', oid, 'EXECUTE')
+            )
+    $$,
+    'Nobody can attach our own triggers to a table of his'
+);
+
+-- Views and whatever else there is.
+SELECT pg_temp.holds(
+    $$
+        SELECT class.oid::regclass
+        FROM pg_catalog.pg_class AS class
+        WHERE
+            class.relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+            AND class.relkind = 'v'
+            AND class.oid <> 'rules.schema_migrations'::regclass
+            AND NOT coalesce(
+                class.reloptions && ARRAY['security_invoker=true', 'security_invoker=on'],
+                false
+            )
+    $$,
+    'A view reads with the rights of who asks; schema_migrations has no tenant''s rows'
+);
+SELECT pg_temp.holds(
+    $$
+        SELECT 'type ' || type.oid::regtype
+        FROM pg_catalog.pg_type AS type
+        WHERE
+            type.typnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+            AND (
+                type.typowner <> 'rules_owner'::regrole
+                OR (type.typtype <> 'c' AND type.typcategory <> 'A')
+            )
+        UNION ALL
+        SELECT 'operator ' || operator.oid::regoperator
+        FROM pg_catalog.pg_operator AS operator
+        WHERE
+            operator.oprnamespace
+            IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+        UNION ALL
+        SELECT 'cast ' || casts.oid
+        FROM pg_catalog.pg_cast AS casts
+        INNER JOIN routines ON casts.castfunc = routines.oid
+        UNION ALL
+        SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger
+        UNION ALL
+        SELECT 'publication ' || pubname FROM pg_catalog.pg_publication
+        UNION ALL
+        SELECT 'setting ' || setting.text
+        FROM pg_catalog.pg_db_role_setting AS stored
+        CROSS JOIN LATERAL unnest(stored.setconfig) AS setting (text)
+        WHERE
+            stored.setdatabase = (
+                SELECT oid FROM pg_catalog.pg_database
+                WHERE datname = current_database()
+            )
+            AND setting.text NOT LIKE 'search\_path=%'
+    $$,
+    'There are no other types, operators, casts, event triggers, publications, settings'
+);
+
+-- Each rule, broken.
+\ir shared/broken_catalog.sql
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -2,7 +2,7 @@
 -- raising.
 BEGIN;
 
-SELECT plan(41);
+SELECT plan(44);
 
 SELECT
     ok(
@@ -38,6 +38,16 @@ SELECT is_empty(
     $$,
     'Users call PL/pgSQL; PL/Python is internal'
 );
+SELECT
+    ok(
+        NOT has_function_privilege(role.name, routine.oid, 'EXECUTE'),
+        role.name || ' gives no session a rule set to keep'
+    )
+FROM unnest(ARRAY['rules_app', 'rules_tenant', 'rules_admin']) AS role (name)
+CROSS JOIN pg_catalog.pg_proc AS routine
+WHERE
+    routine.pronamespace = 'rules_internal'::regnamespace
+    AND routine.proname = 'cel_evaluate_set';
 
 SELECT is(
     rules_internal.cel_runtime(), rules_internal.cel_runtime(),

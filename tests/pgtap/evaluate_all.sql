@@ -4,7 +4,7 @@ BEGIN;
 SELECT plan(14);
 
 SELECT has_function('rules', 'evaluate_all', ARRAY['jsonb', 'boolean']);
-SELECT isnt_definer('rules', 'evaluate_all', ARRAY['jsonb', 'boolean']);
+SELECT is_definer('rules', 'evaluate_all', ARRAY['jsonb', 'boolean']);
 
 INSERT INTO rules.tenants (id, name) VALUES
 ('aaaaaaaa-0000-4000-8000-000000000001', 'Harbour'),
