@@ -23,6 +23,7 @@ SETTINGS = """
 wal_level = logical
 shared_buffers = 64MB
 max_connections = 60
+max_prepared_transactions = 4
 """
 HOST_LINES = """
 host all all 127.0.0.1/32 scram-sha-256

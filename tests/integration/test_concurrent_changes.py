@@ -4,9 +4,8 @@ Whoever changes what rules are compiled against waits for the writers of rules, 
 for it; what comes second sees what came first. Tenants do not wait for one another.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import pytest
 from psycopg import IsolationLevel, errors
 
 from tests.fixtures.database import Database
+from tests.integration.waiting import wait_until_blocked
 
 pytestmark = pytest.mark.integration
 
@@ -67,23 +67,6 @@ def later() -> Iterator[ThreadPoolExecutor]:
     """Runs statements that have to wait."""
     with ThreadPoolExecutor(1) as pool:
         yield pool
-
-
-def wait_until_blocked(
-    database: Database, blocked: Connection, by: Connection, outcome: Future[Any]
-) -> None:
-    """Return when the server says that one session waits for the other."""
-    watcher = database.connect(autocommit=True)
-    deadline = time.monotonic() + 30
-    pids = (blocked.info.backend_pid, by.info.backend_pid)
-    while time.monotonic() < deadline:
-        if outcome.done():
-            pytest.fail(f"it did not wait: {outcome.exception() or outcome.result()}")
-        row = watcher.execute("SELECT pg_blocking_pids(%s)", [pids[0]]).fetchone()
-        assert row is not None
-        if pids[1] in row[0]:
-            return
-    pytest.fail("it neither waits nor ends")
 
 
 def in_snapshot(session: Connection, tenant: UUID, level: IsolationLevel) -> Connection:
@@ -377,6 +360,117 @@ def test_deleting_a_tenant_does_not_deadlock_with_changing_its_derived_fields(
     deletion.result()
     admin.commit()
     admin.close()
+
+
+# What somebody does to a tenant that another is deleting, and how it ends.
+TOO_LATE = {
+    "INSERT INTO rules.rules (tenant_id, name, expression)"
+    " VALUES (rules.current_tenant_id(), 'new', 'true')": "23503",
+    "INSERT INTO rules.derived_fields (tenant_id, name, expression)"
+    " VALUES (rules.current_tenant_id(), 'New', '1')": "23503",
+    NAME: "23503",
+    "SELECT rules.activate_schema(1)": "RE011",
+    "SELECT rules.restore_rule(id, 1) FROM rules.rules": "23503",
+    "UPDATE rules.rules SET expression = 'true'": None,
+    "DELETE FROM rules.rules": None,
+    "UPDATE rules.derived_fields SET expression = '1'": None,
+}
+
+
+@pytest.mark.parametrize("statement", TOO_LATE)
+def test_who_comes_too_late_for_a_tenant_is_told_so_and_leaves_nothing(
+    database: Database,
+    first: Connection,
+    later: ThreadPoolExecutor,
+    tenant: UUID,
+    statement: str,
+) -> None:
+    """REQ-TENANT-007: evaluations go on meanwhile, by what is there for them."""
+    first.execute(AGE)
+    first.execute(INSERT_FIELD, ["Limit", "18"])
+    first.execute(INSERT_RULE, ["adult", "User.Age >= Limit"])
+    first.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    evaluate = 'SELECT (rules.evaluate_all(\'{"User": {"Age": 20}}\')).matched'
+    with psycopg.connect(database.login("rules_admin")) as admin:
+        admin.execute("DELETE FROM rules.tenants WHERE id = %s", [tenant])
+        assert first.execute(evaluate.encode()).fetchall() == [(True,)]
+        change = later.submit(first.execute, statement.encode())
+        wait_until_blocked(database, first, admin, change)
+        admin.commit()
+    if TOO_LATE[statement] is None:
+        assert change.result().rowcount == 0
+    else:
+        with pytest.raises(psycopg.DatabaseError) as refused:
+            change.result()
+        assert refused.value.sqlstate == TOO_LATE[statement]
+        first.rollback()
+        first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    assert first.execute(evaluate.encode()).fetchall() == []
+    first.commit()
+    assert left_of(database, tenant) == []
+    # Each that came has gone, and nothing else is recorded.
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    recorded = first.execute(
+        "SELECT subject, array_agg(operation ORDER BY changed_at) FROM rules.audit_log"
+        " GROUP BY subject ORDER BY subject"
+    )
+    assert recorded.fetchall() == [
+        ("derived field", ["insert", "delete"]),
+        ("rule", ["insert", "delete"]),
+        ("schema", ["insert", "update", "delete"]),
+    ]
+
+
+def left_of(database: Database, tenant: UUID) -> list[str]:
+    """The tables, except for the audit, that have rows of a tenant."""
+    operator = database.connect(autocommit=True)
+    tables = operator.execute(
+        """
+        SELECT attrelid::regclass::text
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE
+            attname = 'tenant_id' AND relkind = 'r'
+            AND relnamespace IN ('rules'::regnamespace, 'rules_internal'::regnamespace)
+            AND relname NOT LIKE '%audit%'
+        """
+    ).fetchall()
+    count = "SELECT count(*) FROM {} WHERE tenant_id = %s"
+    return [
+        table
+        for (table,) in tables
+        if operator.execute(count.format(table).encode(), [tenant]).fetchone() != (0,)
+    ]
+
+
+def test_the_last_of_two_writers_of_a_rule_leaves_its_access_keys(
+    database: Database,
+    first: Connection,
+    second: Connection,
+    later: ThreadPoolExecutor,
+    tenant: UUID,
+) -> None:
+    first.execute(INSERT_RULE, ["adult", "User.Age == 18 || User.Age == 19"])
+    first.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    change = "UPDATE rules.rules SET expression = %s"
+    first.execute(change.encode(), ["User.Age == 20"])
+    other = later.submit(second.execute, change.encode(), ["User.Age == 21"])
+    wait_until_blocked(database, second, first, other)
+    first.commit()
+    other.result()
+    second.commit()
+    first.execute("SELECT rules.set_tenant(%s)", [tenant])
+    found = [
+        first.execute(
+            "SELECT count(*) FROM rules.match_rules(%s)",
+            [f'{{"User": {{"Age": {age}}}}}'],
+        ).fetchone()
+        for age in range(18, 22)
+    ]
+    assert found == [(0,), (0,), (0,), (1,)]
+    row = database.connect().execute("SELECT count(*) FROM rules_internal.rule_keys")
+    assert row.fetchone() == (1,)
 
 
 def test_writers_of_rules_do_not_wait_for_one_another(
