@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# A loaded machine is no reason to fail.
+settings.register_profile("pgrules", deadline=None)
+settings.load_profile("pgrules")
 
 pytest_plugins = ["tests.fixtures.database", "tests.integration.deployed"]
 

@@ -140,3 +140,10 @@ class TestValues:
     def test_in_json_they_are_their_texts(self) -> None:
         found = evaluate("[dyn(ip('::1')), cidr('10.0.0.0/8')]")
         assert value_to_json(found) == '["::1","10.0.0.0/8"]'
+
+
+def test_what_is_equal_has_one_hash() -> None:
+    texts = ("10.0.0.1", "10.0.0.1", "10.0.0.2")
+    assert len({evaluate(f"ip('{text}')") for text in texts}) == 2
+    assert len({evaluate(f"cidr('{text}/32')") for text in texts}) == 2
+    assert len({evaluate("cidr('10.0.0.0/8')"), evaluate("cidr('10.0.0.0/9')")}) == 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrules.cel import InvalidExpression
+from pgrules.cel import InvalidExpression, compile_expression
 from pgrules.cel.parser import parse
 from pgrules.cel.syntax import (
     Call,
@@ -215,3 +215,21 @@ def _grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def test_a_tree_written_with_all_brackets_parses_to_itself(text: str) -> None:
     tree = show(parse(text))
     assert show(parse(tree)) == tree
+
+
+@pytest.mark.parametrize("fields", ["", "a: 1", "a: 1, b: c", "a: 1, b: c,"])
+@pytest.mark.parametrize("name", ["Claim", "google.protobuf.Struct", ".a.B"])
+def test_a_message_is_read_and_refused_by_its_name(name: str, fields: str) -> None:
+    """There are no protobuf messages, which the error says."""
+    with pytest.raises(InvalidExpression) as refused:
+        compile_expression(f"{name}{{{fields}}}")
+    (problem,) = refused.value.problems
+    assert problem.message == f"unknown message type {name}"
+    assert "write a map" in problem.hint
+
+
+def test_a_long_word_is_cut_in_the_error() -> None:
+    with pytest.raises(InvalidExpression) as refused:
+        parse(f"1 {'a' * 500}")
+    assert f"{'a' * 37}..." in refused.value.problems[0].message
+    assert "a" * 38 not in refused.value.problems[0].message

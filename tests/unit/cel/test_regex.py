@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from pgrules.cel import CostLimitExceeded, InvalidExpression, compile_expression
+from pgrules.cel import (
+    CostLimitExceeded,
+    InvalidExpression,
+    RegexLibraryMissing,
+    compile_expression,
+    regex,
+)
 from tests.unit.cel.evaluating import answer, evaluate, fails
 
 
@@ -72,3 +80,30 @@ def test_work_that_grows_ends_at_the_limit(text: str) -> None:
     facts = {"a": "x" * 100_000, "b": "y" * 1000}
     found = answer(text, facts, unchecked=True)
     assert isinstance(found.error, CostLimitExceeded)
+
+
+def test_without_the_library_a_pattern_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rule with a pattern is refused, and one whose pattern is a fact fails."""
+    monkeypatch.setitem(sys.modules, "re2", None)
+    monkeypatch.setattr(regex, "_compiled", {})
+    regex._load.cache_clear()
+    try:
+        with pytest.raises(RegexLibraryMissing) as refused:
+            compile_expression("a.matches('b+')")
+        assert "google-re2" in refused.value.problems[0].hint
+        assert "need the RE2 library" in fails("a.matches(b)", a="b", b="b+")
+    finally:
+        regex._load.cache_clear()
+
+
+def test_patterns_are_kept_up_to_a_number_the_oldest_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: dict[tuple[str, bool], object] = {}
+    monkeypatch.setattr(regex, "_compiled", kept)
+    monkeypatch.setattr(regex, "_CACHE_SIZE", 2)
+    for pattern in ("a", "b", "a", "c"):
+        regex.compile_pattern(pattern)
+    assert list(kept) == [("b", False), ("c", False)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,6 +25,7 @@ from pgrules.cel.temporal import (
     parse_duration,
     parse_timestamp,
 )
+from tests.unit.cel.evaluating import evaluate
 
 timestamps = st.integers(MIN_TIMESTAMP_NANOS, MAX_TIMESTAMP_NANOS).map(Timestamp)
 durations = st.integers(MIN_DURATION_NANOS, MAX_DURATION_NANOS).map(Duration)
@@ -407,3 +410,21 @@ class TestParts:
         assert temporal.duration_minutes(length) == minutes
         assert temporal.duration_seconds(length) == seconds
         assert temporal.duration_milliseconds(length) == milliseconds
+
+
+@pytest.mark.parametrize("value", [Timestamp(1), Duration(1)])
+def test_python_orders_times_among_their_like_only(value: Any) -> None:
+    for compare in (operator.lt, operator.le, operator.gt, operator.ge):
+        with pytest.raises(TypeError):
+            compare(value, 1)
+
+
+def test_zones_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts may name one after another."""
+    kept: dict[str, ZoneInfo] = {}
+    monkeypatch.setattr(temporal, "_zones", kept)
+    monkeypatch.setattr(temporal, "_MAX_ZONES", 2)
+    for zone in ("Europe/Berlin", "Asia/Tokyo", "Europe/Rome"):
+        assert evaluate(f"timestamp(0).getHours('{zone}') > 0") is True
+        assert len(kept) <= 2
+    assert "Europe/Rome" in kept

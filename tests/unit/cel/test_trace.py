@@ -106,3 +106,15 @@ class TestLongValues:
         for _ in range(50):
             value = [value]
         assert trace("x", {"x": value})[0]["value"] == [[[["list of 1"]]]]
+
+
+def test_an_optional_is_its_value_or_null() -> None:
+    there = trace("a.?b.orValue(1) == 2", {"a": {"b": 2}})
+    absent = trace("a.?b.orValue(1) == 2", {"a": {}})
+    assert [step["value"] for step in there] == [True, 2, 2, {"b": 2}]
+    assert [step["value"] for step in absent] == [False, 1, None, {}]
+
+
+def test_long_bytes_are_shown_as_their_number() -> None:
+    (_, step) = trace("bytes(a) != b'x'", {"a": "é" * 300})[:2]
+    assert (step["expression"], step["value"]) == ("bytes(a)", "bytes of 600")

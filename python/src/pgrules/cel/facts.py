@@ -653,8 +653,6 @@ def _key_text(key: Value) -> str:
         key = key.value
     if type(key) is bool:
         return "true" if key else "false"
-    if kind is float:
-        return _json_double(key).strip('"')
     return str(int(key))
 
 

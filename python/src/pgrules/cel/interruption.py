@@ -25,10 +25,11 @@ def _cancel_flags() -> Callable[[], bool] | None:
         server = ctypes.CDLL(None)
         # sig_atomic_t is int on every platform that PostgreSQL runs on.
         query = ctypes.c_int.in_dll(server, "QueryCancelPending")
-        process = ctypes.c_int.in_dll(server, "ProcDiePending")
+        process = ctypes.c_int.in_dll(server, "ProcDiePending")  # pragma: no cover
     except (OSError, ValueError):
         return None
-    return lambda: bool(query.value or process.value)
+    # Reached in PostgreSQL's own processes alone.
+    return lambda: bool(query.value or process.value)  # pragma: no cover
 
 
 interrupted = _cancel_flags()
