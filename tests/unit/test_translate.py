@@ -222,6 +222,44 @@ def test_a_violated_constraint_says_what_is_wrong(
     assert "the server's words" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("message", "detail", "kind"),
+    [
+        ("MemoryError: ", None, InsufficientResources),
+        (
+            "could not compile PL/Python function",
+            "MemoryError: ",
+            InsufficientResources,
+        ),
+        (
+            'could not compile PL/Python function "cel_runtime"',
+            None,
+            InsufficientResources,
+        ),
+        ("KeyError: 'a'", None, StoreError),
+    ],
+)
+def test_what_plpython_says_without_memory_is_told_from_other_errors_of_it(
+    message: str, detail: str | None, kind: type[PgRulesError]
+) -> None:
+    """ERR-4: it has one code for all, external_routine_exception."""
+
+    class Failed(psycopg.errors.ExternalRoutineException):
+        """As PL/Python tells it."""
+
+        diag: Any = SimpleNamespace(
+            constraint_name=None,
+            message_primary=message,
+            message_detail=detail,
+            message_hint=None,
+        )
+
+    error = translate(Failed())
+    assert type(error) is kind
+    assert isinstance(error, StoreError)
+    assert error.retry_safe is (kind is InsufficientResources)
+
+
 def test_an_unrelated_error_passes_unchanged() -> None:
     with pytest.raises(KeyError), translated("add rule"):
         raise KeyError("bug")
