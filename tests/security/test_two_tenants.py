@@ -30,7 +30,7 @@ STEPS = st.randoms(use_true_random=False).map(
     lambda random: random_step(random, WEIGHTS)
 )
 
-HISTORIES = 6
+HISTORIES = 4
 LENGTH = 250
 
 

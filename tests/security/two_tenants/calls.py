@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pgrules import Engine, EvaluationResult, PostgresRuleStore, Rule
 from pgrules.model import DerivedField, SchemaChange
-from tests.security.two_tenants.model import Refused, Rows, State
+from tests.security.two_tenants.model import Refused, Rows, State, as_text
 from tests.security.two_tenants.steps import Values
 
 
@@ -127,6 +127,33 @@ CALLS = {
     "store.derived_fields": Call(
         lambda store, v: _fields(*store.derived_fields()),
         lambda state, v: state.list_fields(),
+        2,
+    ),
+    "store.restore_rule": Call(
+        lambda store, v: _shown(store.restore_rule(v.rule, v.version)),
+        lambda state, v: state.restore(v.rule, v.version),
+        4,
+        writes=True,
+    ),
+    "store.rule_versions": Call(
+        lambda store, v: [
+            (each.version, each.operation, each.name, each.expression, each.active)
+            for each in store.rule_versions(v.rule)
+        ],
+        lambda state, v: [row[:-1] for row in state.list_versions(v.rule)],
+        2,
+    ),
+    "store.compare_rule_versions": Call(
+        lambda store, v: [
+            (each.field, as_text(each.old_value), as_text(each.new_value))
+            for each in store.compare_rule_versions(v.rule, v.version, v.other_version)
+        ],
+        lambda state, v: state.compare_versions(v.rule, v.version, v.other_version),
+        2,
+    ),
+    "store.audit_log": Call(
+        lambda store, v: sorted((e.subject, e.operation) for e in store.audit_log()),
+        lambda state, v: sorted(entry[:2] for entry in state.audit),
         2,
     ),
     "engine": Call(

@@ -201,6 +201,14 @@ class State:
                 return self.change(other, expression=expression)
         return self.add(key, name, expression, active=True)
 
+    def merge(self, key: UUID, name: str, expression: Expression) -> Rows:
+        """MERGE by the id, which changes the expression of a rule that is there."""
+        if key in self.rules:
+            self.change(key, expression=expression)
+        else:
+            self.add(key, name, expression, active=True)
+        return []
+
     def delete(self, wanted: Callable[[UUID, StoredRule], bool]) -> Rows:
         """DELETE of the rules that are wanted."""
         gone = [key for key, rule in self.rules.items() if wanted(key, rule)]
@@ -422,6 +430,14 @@ class State:
         rule = self._rule(key)
         return [_result(key, rule.name, self.verdict(rule, claim))]
 
+    def evaluate_expression(self, expression: Expression, claim: Claim | None) -> Rows:
+        """rules.evaluate_expression."""
+        self._check(expression)
+        verdict = expression.judge(claim, self.fields, self.mark)
+        if verdict is None:
+            raise Refused("RE040")
+        return [(verdict,)]
+
     def evaluate_batch(self, key: UUID, claims: list[Claim | None]) -> Rows:
         """rules.evaluate_batch."""
         return [row for claim in claims for row in self.evaluate(key, claim)]
@@ -507,7 +523,7 @@ class State:
             _shown(self._version(key, new)),
             strict=True,
         )
-        return [(name, _text(a), _text(b)) for name, a, b in pairs if a != b]
+        return [(name, as_text(a), as_text(b)) for name, a, b in pairs if a != b]
 
     def evaluate_as_of(self, key: UUID, claim: Claim | None, number: int) -> Rows:
         """rules.evaluate_as_of for the time since which a version is in force."""
@@ -580,7 +596,8 @@ def _shown(version: Version) -> Row:
     return (rule.name, rule.text, rule.active) if rule else (None, None, None)
 
 
-def _text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """A name, an expression or a truth value as SQL makes text of it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return None if value is None else str(value)

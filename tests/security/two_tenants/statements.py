@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.security.two_tenants.judgement import Wrong
-from tests.security.two_tenants.model import Refused, Rows, State
+from tests.security.two_tenants.model import SOME_TEXT, Refused, Rows, State
 from tests.security.two_tenants.steps import Values
 
 
@@ -38,6 +38,11 @@ def _nothing(state: State, values: Values) -> Rows:
 
 def _own_tenant_if(has: Callable[[State], object]) -> Callable[[State, Values], Rows]:
     return lambda state, v: [(v.side.tenant,)] if has(state) else []
+
+
+def _sql_of_rule(state: State, values: Values) -> Rows:
+    state.claims_matching(values.rule)
+    return [(SOME_TEXT,)]
 
 
 def _plant_rule(state: State, values: Values) -> Rows:
@@ -237,6 +242,11 @@ READS = {
         lambda state, v: state.cost(v.rule),
         3,
     ),
+    "evaluate an expression": Statement(
+        "SELECT rules.evaluate_expression(%(expression)s, %(facts)s::jsonb)",
+        lambda state, v: state.evaluate_expression(v.expression, v.facts),
+        6,
+    ),
     "check an expression": Statement(
         "SELECT count(*) > 0 FROM rules.check_expression(%(expression)s)",
         lambda state, v: [(not state.compiles(v.expression),)],
@@ -259,6 +269,12 @@ READS = {
         "SELECT rules.count_matches(%(rule)s, 'desk.claims', object => 'Claim')",
         lambda state, v: [(len(state.claims_matching(v.rule)),)],
         4,
+    ),
+    "show the SQL of a rule": Statement(
+        "SELECT DISTINCT sql"
+        " FROM rules.rule_sql(%(rule)s, 'desk.claims', object => 'Claim')",
+        _sql_of_rule,
+        3,
     ),
     "select claims": Statement(
         'SELECT id, "Amount", "Kind" FROM desk.claims ORDER BY id',
@@ -348,6 +364,15 @@ WRITES = {
         f" RETURNING {_RULE}",
         lambda state, v: state.upsert_by_name(v.rule, v.name, v.expression),
         8,
+    ),
+    "merge a rule": Statement(
+        "MERGE INTO rules.rules AS rule USING (VALUES (%(rule)s::uuid)) AS given (id)"
+        " ON rule.id = given.id"
+        " WHEN MATCHED THEN UPDATE SET expression = %(expression)s"
+        " WHEN NOT MATCHED THEN INSERT (tenant_id, id, name, expression)"
+        " VALUES (%(mine)s, given.id, %(name)s, %(expression)s)",
+        lambda state, v: state.merge(v.rule, v.name, v.expression),
+        6,
     ),
     "delete a rule": Statement(
         "DELETE FROM rules.rules WHERE id = %(rule)s RETURNING id",
