@@ -35,6 +35,7 @@ DAMAGE = {
     "GRANT SELECT ON rules.tenant_logins TO rules_tenant": "000006_tenant_logins",
     "GRANT SELECT ON rules.schemas TO PUBLIC": "000010_schemas",
     "GRANT UPDATE (created_at) ON rules.rules TO rules_app": "000011_rules",
+    "GRANT TRUNCATE ON rules.rules TO rules_app": "000011_rules",
     "REVOKE DELETE ON rules.derived_fields FROM rules_app": "000012_derived_fields",
     "COMMENT ON TABLE rules.schema_changelog IS NULL": "000013_schema_changelog",
     "GRANT INSERT ON rules_internal.environments TO rules_app": "000014_environments",
