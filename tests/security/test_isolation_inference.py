@@ -295,6 +295,23 @@ def test_explain_analyze_counts_no_rows_of_a_tenant_that_is_named(
     assert told[0] == told[1]
 
 
+def test_a_plan_tells_that_somebody_has_a_row_at_a_place(
+    session: Connection, world: World
+) -> None:
+    """Not defended, see security.md; what the row says is not told."""
+    row = world.watcher.execute(
+        "SELECT ctid FROM rules.rules WHERE id = %s", [world.theirs.rule]
+    ).fetchone()
+    assert row is not None
+    told = world.tell(
+        session,
+        "EXPLAIN (ANALYZE, TIMING off)"
+        " SELECT * FROM rules.rules WHERE ctid = '<place>'",
+        place=row[0],
+    )
+    assert counted(told) == ["Rows Removed by Filter: 1"]
+
+
 @pytest.fixture
 def analyzed(world: World) -> None:
     """Statistics as autovacuum would renew them."""

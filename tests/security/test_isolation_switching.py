@@ -182,6 +182,28 @@ def test_a_resolver_relabelled_immutable_hides_rows_and_shows_none(
         app.execute("DEALLOCATE mine")
 
 
+def test_a_verdict_relabelled_immutable_stays_in_the_plan_it_was_made_for(
+    app: Connection, world: World
+) -> None:
+    """Not defended, see security.md: whoever labels it so asks for it."""
+    world.run(
+        app,
+        "CREATE FUNCTION <lab>.any_match(jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE"
+        " AS 'SELECT EXISTS (SELECT FROM rules.match_rules($1))'",
+        "SET LOCAL plan_cache_mode = force_generic_plan",
+        "PREPARE verdict AS"
+        """ SELECT <lab>.any_match('{"Claim": {"Amount": 5000.0}}')""",
+        lab=world.user("rules_app"),
+    )
+    try:
+        for tenant in (world.mine, world.theirs):
+            become(app, tenant)
+            # It matches a rule of mine, and none of theirs.
+            assert app.execute("EXECUTE verdict").fetchall() == [(True,)]
+    finally:
+        app.execute("DEALLOCATE verdict")
+
+
 def test_a_resolver_relabelled_parallel_safe_is_right_in_workers(
     app: Connection, world: World
 ) -> None:
@@ -299,6 +321,24 @@ def test_a_cursor_of_a_bound_login_gives_its_own_rows_whatever_is_set(
             told = set()
         assert told <= {world.mine.id}
         connection.execute("SELECT set_config('app.tenant_id', '', true)")
+
+
+def test_a_held_cursor_keeps_the_rows_of_the_tenant_that_opened_it(
+    world: World,
+) -> None:
+    """Not defended, see security.md: it is the session's, as DISCARD ALL knows."""
+    with world.session("rules_app") as connection:
+        with connection.transaction():
+            become(connection, world.mine)
+            connection.execute(
+                "DECLARE held CURSOR WITH HOLD FOR SELECT tenant_id FROM rules.rules"
+            )
+        with connection.transaction():
+            become(connection, world.theirs)
+            assert ids(connection, "FETCH 1 FROM held") == {world.mine.id}
+        connection.execute("DISCARD ALL")
+        with pytest.raises(psycopg.errors.InvalidCursorName):
+            connection.execute("FETCH 1 FROM held")
 
 
 @pytest.mark.parametrize("scan", ["index", "sequential"])
