@@ -85,13 +85,15 @@ class Observation:
     text: str
 
     def foreign_rows(self, side: Side, *, names_other: bool) -> int:
-        """How many of the rows, or of errors, have something of the other tenant."""
-        received = self.rows or ([] if self.sqlstate is None else [(self.text,)])
-        return sum(
-            not all(map(side.mark.startswith, _MARK.findall(text := repr(row))))
-            or (not names_other and str(side.other) in text)
-            for row in [*received, (self.text,)]
-        )
+        """How many of the rows, or else errors, have something of the other tenant."""
+
+        def is_foreign(text: str) -> bool:
+            return not all(map(side.mark.startswith, _MARK.findall(text))) or (
+                not names_other and str(side.other) in text
+            )
+
+        rows = sum(is_foreign(repr(row)) for row in self.rows or [])
+        return rows or int(is_foreign(self.text))
 
     def normalised(self, side: Side) -> str:
         """The same whatever ids and times it was made with."""
