@@ -30,7 +30,7 @@ from pgrules.cel.sql_columns import Column
 from tests.integration import sql_generation as generation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgrules.cel import Program
     from pgrules.cel.sql_text import Mode
@@ -161,60 +161,67 @@ def differences(
     while counts.pairs < pairs:
         setting = random.choice(SETTINGS)
         pool = setting.store(session, random)
-        environment = pool.environment
-        fields = compile_derived(environment)
-        limit = environment.limits.cost
-        known = []
-        for number, text in enumerate(pool.texts):
+        rules = (setting.rule(random) for _ in range(_RULES_EACH))
+        yield from compared(session, pool, rules, counts)
+
+
+def compared(
+    session: Connection, pool: Pool, rules: Iterable[str], counts: Counts
+) -> Iterator[str]:
+    """What differs of these rules over stored facts; they need not compile."""
+    environment = pool.environment
+    fields = compile_derived(environment)
+    limit = environment.limits.cost
+    known = []
+    for number, text in enumerate(pool.texts):
+        try:
+            known.append((number, text, parse_facts(text)))
+        except InvalidFacts:
+            continue
+    for text in rules:
+        try:
+            compiled = compile_expression(text, environment)
+        except CelError:
+            continue
+        counts.rules += 1
+        made = {
+            mode: template_of(compiled, pool.source, mode)
+            for mode in ("true", "exact", "false")
+        }
+        if made["true"] is None or not made["true"][2]:
+            counts.refused += 1
+        if made["true"] is None:
+            continue
+        try:
+            rows = ask(session, made)
+        except psycopg.Error as error:
+            counts.failed += 1
+            yield f"{text}\n  {error}"
+            continue
+        for number, facts_text, facts in known:
+            variables = activate(facts, fields, limit)
             try:
-                known.append((number, text, parse_facts(text)))
-            except InvalidFacts:
+                expected = outcome(compiled, variables)
+            except CostLimitExceeded:
                 continue
-        for _ in range(_RULES_EACH):
-            text = setting.rule(random)
-            try:
-                compiled = compile_expression(text, environment)
-            except CelError:
-                continue
-            counts.rules += 1
-            made = {
-                mode: template_of(compiled, pool.source, mode)
-                for mode in ("true", "exact", "false")
-            }
-            if made["true"] is None or not made["true"][2]:
-                counts.refused += 1
-            if made["true"] is None:
-                continue
-            try:
-                rows = ask(session, made)
-            except psycopg.Error as error:
+            counts.pairs += 1
+            is_true, exact, is_false = rows[number]
+            # What is but a filter is true of more facts.
+            whole = made["true"][2] or expected is True
+            if (
+                (whole and (is_true is True) != (expected is True))
+                or (made["exact"] is not None and exact is not expected)
+                or (
+                    made["false"] is not None
+                    and (is_false is False) != (expected is False)
+                )
+            ):
                 counts.failed += 1
-                yield f"{text}\n  {error}"
-                continue
-            for number, facts_text, facts in known:
-                variables = activate(facts, fields, limit)
-                try:
-                    expected = outcome(compiled, variables)
-                except CostLimitExceeded:
-                    continue
-                counts.pairs += 1
-                is_true, exact, is_false = rows[number]
-                # What is but a filter is true of more facts.
-                whole = made["true"][2] or expected is True
-                if (
-                    (whole and (is_true is True) != (expected is True))
-                    or (made["exact"] is not None and exact is not expected)
-                    or (
-                        made["false"] is not None
-                        and (is_false is False) != (expected is False)
-                    )
-                ):
-                    counts.failed += 1
-                    yield (
-                        f"{text}\n  {facts_text}\n  {expected} but"
-                        f" {is_true}, {exact}, {is_false}"
-                    )
-                    break
+                yield (
+                    f"{text}\n  {facts_text}\n  {expected} but"
+                    f" {is_true}, {exact}, {is_false}"
+                )
+                break
 
 
 def ask(session: Connection, made: dict[str, Any]) -> list[tuple[Any, ...]]:
