@@ -146,7 +146,8 @@ def evaluations(reading: Reading) -> int:
     """How often a rule was evaluated by a reading, whose outcome is checked."""
     every = len(reading.rows["rules"])
     one = {"count_matches", "matching_rows", "evaluate_expression", "evaluate_as_of"}
-    counts = {"evaluate_batch": 2, "match_rules_batch": 2 * every}
+    facts = len(reading.facts)
+    counts = {"evaluate_batch": facts, "match_rules_batch": facts * every}
     return sum(
         1 if question in one else counts.get(question, every)
         for question in reading.answers

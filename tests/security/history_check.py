@@ -95,7 +95,7 @@ def shows_a_rule_twice(reading: Reading) -> bool:
 
 def expected_answers(reading: Reading, environment: Environment) -> dict[str, Any]:
     """What the rows mean, question by question."""
-    first, second = reading.facts
+    first = reading.facts[0]
     rules = reading.rows["rules"]
     active = [rule for rule in rules if rule["active"]]
 
@@ -111,7 +111,7 @@ def expected_answers(reading: Reading, environment: Environment) -> dict[str, An
         "match_rules": matching,
         "match_rules_batch": [
             [number, rule["id"], rule["name"]]
-            for number, facts in enumerate((first, second), 1)
+            for number, facts in enumerate(reading.facts, 1)
             for rule in active
             if says(rule, facts) is True
         ],
@@ -125,7 +125,7 @@ def expected_answers(reading: Reading, environment: Environment) -> dict[str, An
     for rule in asked:
         batch = [
             [said is True, said is not None]
-            for said in (says(rule, first), says(rule, second))
+            for said in (says(rule, facts) for facts in reading.facts)
         ]
         count = counted(rule["expression"], environment.derived)
     expected["evaluate_batch"] = batch

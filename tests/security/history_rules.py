@@ -193,11 +193,17 @@ def derived_expressions() -> Iterator[tuple[str, str]]:
             yield name, expression
 
 
-def random_facts(choose: random.Random) -> dict[str, Any]:
+def every_facts(choose: random.Random) -> tuple[dict[str, Any], ...]:
+    """Facts with each of the values, so that a rule that matches any is asked for."""
+    values = choose.sample(VALUES, len(VALUES))
+    return tuple(random_facts(choose, value) for value in values)
+
+
+def random_facts(choose: random.Random, value: int) -> dict[str, Any]:
     """Facts of which the rules say this or that."""
     facts: dict[str, Any] = {
         "Item": {
-            "N": choose.choice(VALUES),
+            "N": value,
             "S": f"t{choose.choice(VALUES)}x",
             "Price": choose.randrange(1, 16),
             "Count": choose.randrange(1, 5),

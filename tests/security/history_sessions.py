@@ -24,9 +24,9 @@ from psycopg.pq import TransactionStatus
 from tests.security.history_log import Reading, Snapshot, Write
 from tests.security.history_rules import (
     DERIVED,
+    every_facts,
     random_definition,
     random_expression,
-    random_facts,
 )
 from tests.security.history_statements import (
     DELETE_TENANT,
@@ -295,7 +295,7 @@ class Session:
         names = list(QUESTIONS)
         if self.choose.random() < 0.5:
             names = [self.choose.choice(names)]
-        facts = tuple(random_facts(self.choose) for _ in range(2))
+        facts = every_facts(self.choose)
         rule = rule_id(self.tenant, self.choose.randrange(SLOTS))
         query = ROWS + "".join(f", ({QUESTIONS[name]})" for name in names)
         return query, (names, facts, rule)
