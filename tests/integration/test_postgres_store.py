@@ -23,6 +23,7 @@ from pgrules import (
     PostgresRuleStore,
     Rule,
     RuleNotFound,
+    RulesBroken,
     StoreError,
     StoreUnavailable,
     TransactionConflict,
@@ -413,3 +414,24 @@ def test_a_database_without_pgrules_is_said_to_lack_it(
         with pytest.raises(NotDeployed) as caught:
             PostgresRuleStore(connection, tenant).list_active()
         assert "pgrules migrate up" in str(caught.value)
+
+
+def test_a_refusal_that_cannot_be_explained_keeps_the_words_of_the_database(
+    database: Database, store: PostgresRuleStore
+) -> None:
+    """COMP-2: problems are asked for afterwards, and that may fail."""
+    store.set_schema({"Claim": {"Amount": "int"}})
+    store.add(Rule(uuid4(), "large", "Claim.Amount > 1"))
+    superuser = database.connect(autocommit=True)
+    superuser.execute(
+        "REVOKE EXECUTE ON FUNCTION rules.check_expression(text) FROM rules_app"
+    )
+    superuser.execute("REVOKE SELECT ON rules.derived_fields FROM rules_app")
+    with pytest.raises(CompilationError) as refused:
+        store.add(Rule(uuid4(), "odd", "Claim.Sum > 1"))
+    assert refused.value.problems == ()
+    assert "Claim has no field Sum" in str(refused.value)
+    with pytest.raises(RulesBroken) as broken:
+        store.set_schema({"Claim": {"Sum": "int"}})
+    assert broken.value.broken_rules == ()
+    assert "Claim has no field Amount" in str(broken.value)

@@ -48,6 +48,7 @@ from pgrules import (
     cel,
 )
 from pgrules.cel import errors as cel_errors
+from pgrules.postgres_environment import problem_from
 from pgrules.translate import translated
 
 
@@ -274,3 +275,11 @@ def test_no_code_of_the_database_or_the_language_is_left_out() -> None:
     assert codes
     for code in sorted(codes):
         assert type(translate(server_error(code))) is not StoreError, code
+
+
+def test_a_problem_of_the_database_need_not_have_a_hint() -> None:
+    assert problem_from(1, 2, "odd", None) == Problem(1, 2, "odd")
+    assert problem_from(1, 2, "odd", "a\nb") == Problem(1, 2, "odd", "a\nb")
+    assert problem_from(1, 2, "odd", "a b\n  ^\nc") == Problem(
+        1, 2, "odd", "c", "a b\n  ^"
+    )
