@@ -389,10 +389,14 @@ class Disturber:
         self.choose = random.Random(seed)  # noqa: S311 (nothing is secret here)
 
     def work(self) -> None:
-        """Ten times a second, until told to stop."""
+        """Now and then, as the sessions get on with it, until told to stop."""
+        done = 0
         tables = "rules.rules, rules_internal.rule_set_tokens, rules_internal.rule_keys"
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             while not self.run.stop.wait(0.1):
+                if len(self.run.log) < done + self.choose.randrange(40):
+                    continue
+                done = len(self.run.log)
                 (does,) = self.choose.choices(
                     ["pg_cancel_backend", "pg_terminate_backend", "VACUUM", "ANALYZE"],
                     [6, 1, 1, 1],

@@ -11,13 +11,12 @@ from tests.security import history
 
 pytestmark = pytest.mark.integration
 
-SECONDS = 8
+SECONDS = 6
+LEAST = 2000
 
 
 def test_every_evaluation_is_what_its_snapshot_allows(database: Database) -> None:
     """COMP-3, COMP-4, EVAL-1, REQ-PERSIST-003, REQ-TENANT-007."""
-    report = history.run(database, SECONDS, seed=1)
+    report = history.run(database, SECONDS, seed=1, least=LEAST)
     assert not report.differences, "\n\n".join(report.differences[:3])
-    # That it did something, however busy the machine is.
-    assert report.writes > 20, report
-    assert report.evaluations > 200, report
+    assert report.evaluations >= LEAST, report
