@@ -33,7 +33,10 @@ MUTATIONS = (
         caught_by=(
             BY_THE_RESOLVER,
             APPLICATION_SEES + "rules.rules",
-            "tests/security/test_isolation.py::test_my_rules_are_all_i_see",
+            (
+                "tests/security/test_isolation_reading.py"
+                "::test_a_table_shows_the_rows_of_my_tenant_alone"
+            ),
         ),
     ),
     Mutation(
