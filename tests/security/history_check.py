@@ -19,8 +19,11 @@ from tests.security.history_rules import (
     verdict,
 )
 
-# Questions that name a rule.
-BY_ID = ("evaluate", "matches", "evaluate_batch", "count_matches", "matching_rows")
+# Questions that name a rule, or tell rules apart by their ids.
+BY_ID = (
+    *("evaluate", "matches", "evaluate_batch", "match_rules_batch"),
+    *("count_matches", "matching_rows"),
+)
 
 # The rows of public.history_items.
 ITEMS = [
