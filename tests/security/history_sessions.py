@@ -29,6 +29,7 @@ from tests.security.history_rules import (
     random_expression,
 )
 from tests.security.history_statements import (
+    ACTIVE_DEFINITION,
     DELETE_TENANT,
     DERIVED_CHANGES,
     QUESTIONS,
@@ -242,8 +243,12 @@ class Session:
             },
         ).fetchone()
         assert row is not None
-        version, earlier, order, xid = row
-        self.wrote(order, xid, "schema", change, [version, earlier or definition])
+        version, order, xid = row
+        if "activate_schema" in change:
+            row = self.connection.execute(ACTIVE_DEFINITION.encode()).fetchone()
+            assert row is not None
+            (definition,) = row
+        self.wrote(order, xid, "schema", change, [version, definition])
 
     def write_derived(self) -> None:
         """Insert, change or delete a derived field."""

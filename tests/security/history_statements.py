@@ -168,17 +168,16 @@ RULE_CHANGES = {
 }
 SCHEMA_CHANGES = {
     f"""
-    SELECT changed.new_version, NULL::jsonb, {ORDER}
+    SELECT changed.new_version, {ORDER}
     FROM rules.set_schema(%(definition)s::jsonb, %(allow)s) AS changed
     """: 3,
     f"""
-    SELECT changed.new_version, (
-        SELECT stored.definition FROM rules.schemas AS stored
-        {OWN} AND stored.version = changed.new_version
-    ), {ORDER}
+    SELECT changed.new_version, {ORDER}
     FROM rules.activate_schema(%(version)s, %(allow)s) AS changed
     """: 2,
 }
+# Asked afterwards: a statement that waited for another does not see what that stored.
+ACTIVE_DEFINITION = f"SELECT definition FROM rules.schemas {OWN} AND active"
 DERIVED_CHANGES = {
     f"""
     INSERT INTO rules.derived_fields (tenant_id, name, expression)
