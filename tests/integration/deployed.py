@@ -1,7 +1,7 @@
 """A server of the tests' own that pgrules is deployed to, for what surrounds a server.
 
 One serves all of a run's tests; each makes a tenant of its own, or a database cloned
-from the one that was deployed.
+from one that nobody else uses.
 """
 
 import secrets
@@ -19,6 +19,8 @@ from tests.fixtures.server import copy_database_properties
 from tests.fixtures.uri import with_database
 from tests.integration.own_server import OwnServer, own_server
 
+_PRISTINE = "pgrules_pristine"
+
 SETTINGS = """
 wal_level = logical
 shared_buffers = 64MB
@@ -34,29 +36,17 @@ local all all trust
 
 @dataclass(frozen=True)
 class Deployed:
-    """The server, and the database on it that was deployed to."""
+    """The server, and the database on it that tests share."""
 
     server: OwnServer
     database: Database
 
     @contextmanager
     def clone(self) -> Iterator[Database]:
-        """Another database with everything deployed, for as long as the block runs.
-
-        The sessions of the one that it is cloned from are ended.
-        """
+        """A database with everything deployed and no rows, while the block runs."""
         name = f"pgrules_{secrets.token_hex(4)}"
         with psycopg.connect(self.server.uri, autocommit=True) as session:
-            session.execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-                " WHERE datname = 'pgrules'"
-            )
-            session.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE pgrules").format(
-                    sql.Identifier(name)
-                )
-            )
-            copy_database_properties(session, "pgrules", name)
+            _clone(session, name)
             clone = Database(with_database(self.server.uri, name))
             try:
                 yield clone
@@ -69,14 +59,24 @@ class Deployed:
                 )
 
 
+def _clone(session: psycopg.Connection, name: str) -> None:
+    session.execute(
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(name), sql.Identifier(_PRISTINE)
+        )
+    )
+    copy_database_properties(session, _PRISTINE, name)
+
+
 @contextmanager
 def deployed_server() -> Iterator[Deployed]:
     """A server with everything deployed in its database pgrules."""
     with own_server({}, settings=SETTINGS, host_lines=HOST_LINES) as server:
         with psycopg.connect(server.uri, autocommit=True) as session:
-            session.execute("CREATE DATABASE pgrules TEMPLATE template0")
+            session.execute(f"CREATE DATABASE {_PRISTINE} TEMPLATE template0")
+            sqitch.deploy(with_database(server.uri, _PRISTINE))
+            _clone(session, "pgrules")
         database = Database(with_database(server.uri, "pgrules"))
-        sqitch.deploy(database.dsn)
         try:
             yield Deployed(server, database)
         finally:
