@@ -37,6 +37,8 @@ class Counts:
     """Calls of which the caller was told that they may simply be made again."""
     stored: int = 0
     """Calls that were stored all the same; of those the caller was told to look."""
+    answered: int = 0
+    """Calls that had their answer before they noticed, and did not fail."""
 
 
 class Subject:
@@ -109,6 +111,7 @@ class Subject:
             # The answer to COMMIT was there, and only what psycopg says after it lost.
             assert stored == whole, (cut, "acknowledged, but not stored")
             assert conversation.commits, (cut, "the call did not fail")
+            self.counts.answered += 1
             return
         assert isinstance(error.__cause__, psycopg.Error)
         if error.retry_safe:
